@@ -1,0 +1,225 @@
+"""Layers of the convolutional tokenizers: convolutions, norms, attention, resampling. Arrays are [batch, time, height, width, channel].
+
+Kernels are stored [time, height, width, in, out] whatever their extent, so one module serves 1-D, 2-D and 3-D convolutions. How a
+convolution is carried out is decided in `convolve` alone; every form gives the same numbers up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+Pads = Sequence[tuple[int, int]]
+Form = Literal["direct", "shifted"]
+
+
+def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads, form: Form | None = None) -> jax.Array:
+    """Zero-padded convolution of x [b,t,h,w,i] with kernel [kt,kh,kw,i,o], in the form that suits the device.
+
+    "direct" is XLA's 3-D convolution. "shifted" sums one 2-D convolution per tap in time: 2x faster on CPU, where XLA's 3-D
+    convolution is slow, and it skips the frames that are padding. Without extent in time both are one 2-D convolution.
+    """
+    kt, kh, kw = kernel.shape[:3]
+    if (kt, kh, kw) == (1, 1, 1) and tuple(strides) == (1, 1, 1):
+        return x @ kernel[0, 0, 0]
+    if kt == 1 and strides[0] == 1:
+        return _convolve_frames(x, kernel[0], strides[1:], pads[1:])
+    form = form or ("shifted" if jax.default_backend() == "cpu" else "direct")
+    if form == "shifted":
+        return _convolve_shifted(x, kernel, strides, pads)
+    return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+
+def _convolve_frames(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads) -> jax.Array:
+    """2-D convolution of every frame: x [b,t,h,w,i], kernel [kh,kw,i,o]."""
+    if kernel.shape[:2] == (1, 1):
+        return x @ kernel[0, 0]
+    frames = rearrange(x, "b t h w c -> (b t) h w c")
+    y = jax.lax.conv_general_dilated(frames, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return rearrange(y, "(b t) h w c -> b t h w c", t=x.shape[1])
+
+
+def _convolve_shifted(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads) -> jax.Array:
+    """The 3-D convolution as a sum over its taps in time, each a 2-D convolution of the frames that the tap meets."""
+    stride, (front, back), frames = strides[0], pads[0], x.shape[1]
+    length = (frames + front + back - kernel.shape[0]) // stride + 1
+    total = None
+    for tap in range(kernel.shape[0]):
+        offset = tap - front  # output frame j meets input frame stride * j + offset
+        first = max(0, -(offset // stride))
+        last = min(length - 1, (frames - 1 - offset) // stride)
+        if first > last:
+            continue
+        met = jax.lax.slice_in_dim(x, stride * first + offset, stride * last + offset + 1, stride, axis=1)
+        y = _convolve_frames(met, kernel[tap], strides[1:], pads[1:])
+        y = jnp.pad(y, ((0, 0), (first, length - 1 - last), (0, 0), (0, 0), (0, 0)))
+        total = y if total is None else total + y
+    return total
+
+
+def _torch_uniform(fan_in: int):
+    """PyTorch's default initialisation: uniform in +-1/sqrt(fan_in), for kernels and biases."""
+    return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0) * fan_in**-0.5
+
+
+class Conv(nn.Module):
+    """Convolution with bias. `pads` defaults to the causal rule of VidTok v1.0: zeros, all of them in front in time, centred in space.
+
+    Attributes:
+      features: output channels.
+      kernel: extent in (time, height, width).
+      strides: in (time, height, width).
+      pads: (before, after) for each axis, or None for the causal rule (spec: total (k-1)+(1-s)).
+      zero_init: start from zero kernel and bias.
+      dtype: of the computation; parameters are float32.
+    """
+
+    features: int
+    kernel: tuple[int, int, int] = (3, 3, 3)
+    strides: tuple[int, int, int] = (1, 1, 1)
+    pads: Pads | None = None
+    zero_init: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (*self.kernel, x.shape[-1], self.features)
+        fan_in = shape[0] * shape[1] * shape[2] * shape[3]
+        init = nn.initializers.zeros if self.zero_init else _torch_uniform(fan_in)
+        kernel = self.param("kernel", init, shape)
+        bias = self.param("bias", init, (self.features,))
+        pads = causal_pads(self.kernel, self.strides) if self.pads is None else self.pads
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, pads)
+        return y + bias.astype(self.dtype)
+
+
+def causal_pads(kernel: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Zeros before and after each axis: time all in front, space floor on the left and top (VidTok v1.0)."""
+    totals = [k - s for k, s in zip(kernel, strides, strict=True)]
+    return [(totals[0], 0)] + [(total // 2, total - total // 2) for total in totals[1:]]
+
+
+class Norm(nn.Module):
+    """Normalisation over channels, statistics in float32, eps 1e-6, gain and bias.
+
+    Attributes:
+      kind: "layernorm" normalises each position over its channels; "groupnorm" 32 groups of channels over `extent`.
+      extent: what a group's statistics cover: "position" or "frame". Only groupnorm asks.
+    """
+
+    kind: str = "layernorm"
+    extent: Literal["position", "frame"] = "frame"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        y = x.astype(jnp.float32)
+        if self.kind == "groupnorm":
+            y = rearrange(y, "b t h w (g c) -> b t h w g c", g=32)
+            axes = (-1,) if self.extent == "position" else (2, 3, 5)
+        else:
+            axes = (-1,)
+        y = y - y.mean(axes, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.square(y).mean(axes, keepdims=True) + 1e-6)
+        return (y.reshape(x.shape) * scale + bias).astype(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x)))))); a 1x1 convolution carries x where the width changes.
+
+    Attributes:
+      features: output channels.
+      kernel: (1,3,3) for frames, (3,1,1) for the time series of each pixel (last convolution starts at zero), (3,3,3) for both.
+    """
+
+    features: int
+    kernel: tuple[int, int, int]
+    norm: str = "layernorm"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        temporal = self.kernel == (3, 1, 1)
+        extent = "position" if temporal else "frame"
+        h = nn.silu(Norm(self.norm, extent, name="norm1")(x))
+        h = Conv(self.features, self.kernel, dtype=self.dtype, name="conv1")(h)
+        h = nn.silu(Norm(self.norm, extent, name="norm2")(h))
+        h = Conv(self.features, self.kernel, zero_init=temporal, dtype=self.dtype, name="conv2")(h)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, (1, 1, 1), dtype=self.dtype, name="nin_shortcut")(x)
+        return x + h
+
+
+class FrameAttention(nn.Module):
+    """x + attention of one head among the positions of each frame; softmax in float32."""
+
+    norm: str = "layernorm"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        b, t, h, w, c = x.shape
+        y = Norm(self.norm, name="norm")(x)
+        q, k, v = (Conv(c, (1, 1, 1), dtype=self.dtype, name=name)(y).reshape(b, t, h * w, c) for name in "qkv")
+        logits = jnp.einsum("btqc,btkc->btqk", q, k, preferred_element_type=jnp.float32) * c**-0.5
+        y = jnp.einsum("btqk,btkc->btqc", nn.softmax(logits).astype(self.dtype), v).reshape(x.shape)
+        return x + Conv(c, (1, 1, 1), dtype=self.dtype, name="proj_out")(y)
+
+
+class SpatialDownsample(nn.Module):
+    """Half the height and width (floor): zeros on the right and bottom, 3x3 convolution of stride 2."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        pads = ((0, 0), (0, 1), (0, 1))
+        return Conv(x.shape[-1], (1, 3, 3), (1, 2, 2), pads, dtype=self.dtype, name="conv")(x)
+
+
+class SpatialUpsample(nn.Module):
+    """Double the height and width: nearest neighbour, then a 3x3 convolution."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3)
+        return Conv(x.shape[-1], (1, 3, 3), dtype=self.dtype, name="conv")(x)
+
+
+class TemporalDownsample(nn.Module):
+    """Half the frames (floor): a learned blend of the mean of 3 frames and a strided 3x3x3 convolution, one zero frame in front."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        before = jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
+        stop = 2 * (x.shape[1] // 2)
+        mean = (before[:, 0:stop:2] + before[:, 1 : stop + 1 : 2] + before[:, 2 : stop + 2 : 2]) / 3
+        conv = Conv(x.shape[-1], (3, 3, 3), (2, 1, 1), dtype=self.dtype, name="conv")(x)
+        return blend(self, mean, conv)
+
+
+class TemporalUpsample(nn.Module):
+    """Double the frames: a learned blend of the nearest neighbour and a causal 3x3x3 convolution of it."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jnp.repeat(x, 2, axis=1)
+        return blend(self, x, Conv(x.shape[-1], dtype=self.dtype, name="conv")(x))
+
+
+def blend(module: nn.Module, free: jax.Array, learned: jax.Array) -> jax.Array:
+    """VidTok's AlphaBlender: sigmoid(mix_factor) of the parameter-free branch, the rest of the learned one."""
+    alpha = nn.sigmoid(module.param("mix_factor", nn.initializers.constant(2.0), (1,))).astype(free.dtype)
+    return alpha * free + (1 - alpha) * learned
