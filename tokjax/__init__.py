@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"build": "tokjax.models.tokenizer", "load": "tokjax.models.tokenizer", "Tokenizer": "tokjax.models.tokenizer"}
+_PUBLIC = {"build": "tokjax.models.tokenizer", "load": "tokjax.conversion.package", "Tokenizer": "tokjax.models.tokenizer"}
 
 __all__ = ["Tokenizer", "__version__", "build", "load"]
 

@@ -1,4 +1,6 @@
-"""Layers of the convolutional tokenizers: convolutions, norms, attention, resampling. Arrays are [batch, time, height, width, channel].
+"""Layers of the convolutional tokenizers: convolutions, norms, attention, resampling.
+
+Arrays are [batch, time, height, width, channel].
 
 Kernels are stored [time, height, width, in, out] whatever their extent, so one module serves 1-D, 2-D and 3-D convolutions. How a
 convolution is carried out is decided in `convolve` alone; every form gives the same numbers up to rounding.
@@ -7,6 +9,7 @@ convolution is carried out is decided in `convolve` alone; every form gives the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Literal
 
 import flax.linen as nn
@@ -17,8 +20,11 @@ from einops import rearrange
 Pads = Sequence[tuple[int, int]]
 Form = Literal["direct", "shifted"]
 
+# The form to use in place of the device's own, for those who count or compare: `CONVOLUTION_FORM.set("direct")`.
+CONVOLUTION_FORM: ContextVar[Form | None] = ContextVar("convolution_form", default=None)
 
-def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads, form: Form | None = None) -> jax.Array:
+
+def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads) -> jax.Array:
     """Zero-padded convolution of x [b,t,h,w,i] with kernel [kt,kh,kw,i,o], in the form that suits the device.
 
     "direct" is XLA's 3-D convolution. "shifted" sums one 2-D convolution per tap in time: 2x faster on CPU, where XLA's 3-D
@@ -29,7 +35,7 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads
         return x @ kernel[0, 0, 0]
     if kt == 1 and strides[0] == 1:
         return _convolve_frames(x, kernel[0], strides[1:], pads[1:])
-    form = form or ("shifted" if jax.default_backend() == "cpu" else "direct")
+    form = CONVOLUTION_FORM.get() or ("shifted" if jax.default_backend() == "cpu" else "direct")
     if form == "shifted":
         return _convolve_shifted(x, kernel, strides, pads)
     return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
@@ -68,7 +74,7 @@ def _torch_uniform(fan_in: int):
 
 
 class Conv(nn.Module):
-    """Convolution with bias. `pads` defaults to the causal rule of VidTok v1.0: zeros, all of them in front in time, centred in space.
+    """Convolution with bias. `pads` defaults to VidTok v1.0's causal rule: zeros, all in front in time, centred in space.
 
     Attributes:
       features: output channels.
@@ -195,7 +201,7 @@ class SpatialUpsample(nn.Module):
 
 
 class TemporalDownsample(nn.Module):
-    """Half the frames (floor): a learned blend of the mean of 3 frames and a strided 3x3x3 convolution, one zero frame in front."""
+    """Half the frames (floor): a blend of the mean of 3 frames and a strided 3x3x3 convolution, one zero frame in front."""
 
     dtype: jnp.dtype = jnp.float32
 

@@ -1,7 +1,8 @@
 """VidTok, causal v1.0: a 3-D convolutional autoencoder of (2+1)-D residual blocks (Tang et al., arXiv 2412.13061).
 
-The arithmetic is the published code's, defaults and quirks included: a clip whose length is no multiple of the time factor f gets
-f-1 copies of its first frame in front, and the decoder always drops its first f-1 frames, so lengths 1, f+1, 2f+1 … come back whole.
+The arithmetic is the published code's, defaults and quirks included: a clip whose length is no multiple of the time factor f
+gets f-1 copies of its first frame in front, and the decoder always drops its first f-1 frames, so that lengths 1, f+1, 2f+1, ...
+come back whole.
 """
 
 from __future__ import annotations

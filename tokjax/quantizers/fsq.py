@@ -87,8 +87,8 @@ def code_entropies(u: jax.Array, levels: tuple[int, ...]) -> tuple[jax.Array, ja
     """Mean entropy of each position's soft code assignment, and entropy of the mean assignment, in nats.
 
     The assignment of u [n, c] to code C is softmax(2 * INVERSE_TEMPERATURE * <u, C>). It factorises over channels, so with the
-    codebook split into two halves of channels, p = a_i * b_j, nothing of size [n, codebook] is ever formed: the mean assignment is
-    one matrix product, and the entropy's sum over j has a closed form once b is sorted, the clamp at SMALLEST_PROBABILITY included.
+    codebook split into two halves of channels, p = a_i * b_j, nothing of size [n, codebook] is ever formed: the mean assignment
+    is one matrix product, and the entropy's sum over j has a closed form once b is sorted, the clamp of p included.
     """
     split = (len(levels) + 1) // 2
     log_a, log_b = _log_product(u[:, :split], levels[:split]), _log_product(u[:, split:], levels[split:])
@@ -108,7 +108,7 @@ def _log_product(u: jax.Array, levels: tuple[int, ...]) -> jax.Array:
 
 
 def _clamped_entropy(log_a: jax.Array, log_b: jax.Array) -> jax.Array:
-    """-sum_ij a_i b_j max(log a_i + log b_j, floor) in O(len log len): for each i the j above the floor are a suffix of sorted b."""
+    """-sum_ij a_i b_j max(log a_i + log b_j, floor): for each i, the j above the floor are a suffix of sorted b."""
     log_b = jnp.sort(log_b)
     a, b, floor = jnp.exp(log_a), jnp.exp(log_b), math.log(SMALLEST_PROBABILITY)
     above_mass = jnp.append(jnp.cumsum(b[::-1])[::-1], 0.0)

@@ -1,0 +1,35 @@
+"""Settings for every test: CPU, a persistent compilation cache, and where the golden numbers lie."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "tokjax-test-compilations"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def golden_files(pattern: str) -> list[Path]:
+    """Golden files that match, from $TOKJAX_GOLDEN, from `shared/golden` beside the project, or from the selection in tests/golden."""
+    places = [os.environ.get("TOKJAX_GOLDEN", ""), ROOT.parent / "shared" / "golden", ROOT / "tests" / "golden"]
+    for place in places:
+        if place and (found := sorted(Path(place).glob(pattern))):
+            return found
+    return []
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """golden("vidtok/unit_regularizers.npz") -> path of that file; the test is skipped where it is not at hand."""
+
+    def find(name: str) -> Path:
+        found = golden_files(name)
+        if not found:
+            pytest.skip(f"the golden file {name} is neither in tests/golden nor in $TOKJAX_GOLDEN")
+        return found[0]
+
+    return find

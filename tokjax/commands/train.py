@@ -1,0 +1,50 @@
+"""Examples:
+  tokjax train --config experiments/quickstart.py --workdir runs/quickstart
+  tokjax train --config experiments/vidtok.py:fsq_causal_488_32768 --workdir runs/fsq --config.optimizer.learning_rate=1e-4
+
+The same command resumes a run that was stopped or killed. Ctrl-C or SIGTERM finishes the step, saves and exits with code 75.
+Exit codes: 0 finished, 1 an error, 75 stopped on request.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="an experiment file, and a row of it")
+    parser.add_argument("--workdir", required=True, type=Path, help="checkpoints, metrics and logs of the run")
+    parser.add_argument("--config.KEY", dest="_", metavar="VALUE", help="overrides one value, e.g. --config.training.steps=200")
+    parser.add_argument("--distributed", action="store_true", help="several processes, found from Slurm, TPU or GKE")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="several processes by hand: address of the first")
+    parser.add_argument("--processes", type=int, help="with --coordinator: how many")
+    parser.add_argument("--process-id", type=int, help="with --coordinator: which this is, from 0")
+    parser.set_defaults(overrides=[])
+
+
+def run(args: argparse.Namespace) -> int:
+    from tokjax.config import validate
+    from tokjax.experiment import apply_overrides, load_experiment
+
+    config = load_experiment(args.config)
+    apply_overrides(config, args.overrides)
+    validate(config)
+    return _train(config, args)
+
+
+def _train(config: object, args: argparse.Namespace) -> int:
+    import contextlib
+
+    import jax
+
+    if args.distributed:
+        jax.distributed.initialize()
+    elif args.coordinator:
+        jax.distributed.initialize(args.coordinator, args.processes, args.process_id)
+    from tokjax.training.loop import Run
+    from tokjax.training.workdir import lock_workdir
+
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    with lock_workdir(args.workdir) if jax.process_index() == 0 else contextlib.nullcontext():
+        return Run(config, args.workdir).train()

@@ -1,0 +1,117 @@
+"""A trained tokenizer as a directory, and back: `export` writes what `load` reads.
+
+An export holds `config.json`, the parameters as an Orbax checkpoint in `checkpoints/`, with a digest for every file, and a model
+card. `load` also opens a training workdir, at its newest sound checkpoint, with the moving average of the parameters where there is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from tokjax import __version__
+from tokjax.config import from_json, to_json
+from tokjax.models.tokenizer import Tokenizer, build
+from tokjax.training.checkpoints import Checkpoints, read
+from tokjax.training.workdir import write_atomically
+
+
+class PackageError(ValueError):
+    """A directory that is no tokenizer, or a place that cannot take one."""
+
+
+def load(path: str | Path, step: int | None = None) -> Tokenizer:
+    """The tokenizer in an export or a training workdir.
+
+    Args:
+      step: of a training workdir; None takes the newest.
+
+    Raises:
+      PackageError: nothing there that could be loaded.
+    """
+    return load_with_step(Path(path), step)[0]
+
+
+def load_with_step(path: Path, step: int | None = None) -> tuple[Tokenizer, int]:
+    """`load`, and the training step that the weights are of."""
+    if not (path / "config.json").is_file():
+        raise PackageError(f"{path} is neither an export nor a training workdir: it has no config.json")
+    config = from_json((path / "config.json").read_text())
+    key = "ema" if config.optimizer.ema_decay > 0 else "params"
+    step, trees, _ = read(path / "checkpoints", step, (key,))
+    params = jax.tree.map(jnp.asarray, trees[key])
+    return Tokenizer(build(config.model), {"params": params}, config), step
+
+
+def export(workdir: str | Path, output: str | Path, step: int | None = None) -> None:
+    """Writes the tokenizer of a training workdir, without what only training needs, as a directory that `load` opens.
+
+    Raises:
+      PackageError: the output exists.
+    """
+    workdir, output = Path(workdir), Path(output)
+    if output.exists():
+        raise PackageError(f"{output} exists already; give a directory that does not")
+    tokenizer, step = load_with_step(workdir, step)
+    write(tokenizer, output, step, f"training run {workdir.resolve().name}")
+
+
+def write(tokenizer: Tokenizer, output: Path, step: int, source: str) -> None:
+    """Writes `tokenizer` to `output`, complete or not at all."""
+    partial = output.with_name(f".{output.name}.partial")
+    config = ConfigDict(tokenizer.config.to_dict())
+    config.optimizer.ema_decay = 0.0  # an export holds one set of parameters
+    output.parent.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(partial / "checkpoints", keep=1)
+    checkpoints.save(step, {"params": tokenizer.variables["params"]}, {"source": source})
+    checkpoints.wait()
+    checkpoints.close()
+    write_atomically(partial / "config.json", to_json(config))
+    write_atomically(partial / "README.md", model_card(tokenizer, step, source))
+    partial.rename(output)
+
+
+def digest(tokenizer: Tokenizer) -> str:
+    """Names a model by its configuration and weights, so that tokens of one are not decoded by another."""
+    total = hashlib.sha256(repr(tokenizer.module).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tokenizer.variables["params"]):
+        total.update(jax.tree_util.keystr(path).encode())
+        total.update(np.asarray(leaf).tobytes())
+    return total.hexdigest()
+
+
+def model_card(tokenizer: Tokenizer, step: int, source: str) -> str:
+    """What the weights are and how to use them, in Markdown."""
+    module, config = tokenizer.module, tokenizer.config
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(tokenizer.variables["params"]))
+    codes = module.quantizer.codebook_size
+    rows: dict[str, Any] = {
+        "family": f"{config.model.family}, {config.model.causality}",
+        "parameters": f"{parameters:,}",
+        "latents": f"{module.latent_channels} channels, one for {module.time_factor}x{module.space_factor}x{module.space_factor} pixels",
+        "codes": f"{codes:,} (FSQ {module.quantizer.levels})" if codes else "none, latents are continuous (KL)",
+        "step": step,
+        "source": source,
+        "tokjax": __version__,
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"""# {config.name or "tokjax tokenizer"}
+
+| | |
+|---|---|
+{table}
+
+```python
+import tokjax
+
+tokenizer = tokjax.load("PATH")
+encoded = tokenizer.encode(video)  # [batch, time, height, width, 3], uint8 0..255 or float -1..1
+again = tokenizer.decode(encoded)
+```
+"""

@@ -1,0 +1,53 @@
+"""Runs a model over the validation streams of a config, on a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tokjax.data.pipeline import evaluation_batches
+from tokjax.evaluation.evaluator import Picture, evaluate
+from tokjax.models.values import to_float
+
+
+def validate_model(
+    model: Any, params: Any, streams: Mapping[str, Mapping[str, Any]], mesh: Mesh, progress: Callable[[int], None] | None = None
+) -> tuple[dict[str, Any], list[Picture]]:
+    """Scores of the reconstruction from the mode of the latents, and a few pictures.
+
+    Every process reads every clip and gets every result, so that all hold the same numbers.
+
+    Args:
+      streams: `config.data.validation` as a plain dict.
+    """
+    axes = mesh.shape["data"] * mesh.shape["fsdp"]
+    by_clip = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+    def forward(params: Any, video: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        reconstruction, quantized = model.apply({"params": params}, to_float(video))
+        return reconstruction, quantized.indices
+
+    jitted = jax.jit(forward, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def reconstruct(video: np.ndarray) -> tuple[jax.Array, jax.Array | None]:
+        return jitted(params, jax.make_array_from_callback(video.shape, by_clip, lambda index: video[index]))
+
+    batches = {name: _padded(evaluation_batches(stream), axes) for name, stream in streams.items()}
+    return evaluate(reconstruct, batches, codebook_size=model.quantizer.codebook_size, progress=progress)
+
+
+def _padded(
+    batches: Iterator[tuple[list[str], np.ndarray, np.ndarray]], multiple: int
+) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+    """Batches filled up with invalid copies of the last clip until the mesh divides them."""
+    for ids, video, valid in batches:
+        extra = -len(video) % multiple
+        yield (
+            ids + ids[-1:] * extra,
+            np.concatenate([video, np.repeat(video[-1:], extra, axis=0)]),
+            np.concatenate([valid, np.zeros(extra, bool)]),
+        )

@@ -1,0 +1,79 @@
+"""Experiment files and single values from the command line become a config."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tokjax.config import ConfigError, nearest
+
+
+def load_experiment(spec: str) -> ConfigDict:
+    """The config of `path/to/file.py` or `path/to/file.py:variant`.
+
+    Raises:
+      ConfigError: no such file, no `get_config` in it, or no such variant.
+    """
+    path, _, variant = spec.partition(":")
+    if not Path(path).is_file():
+        raise ConfigError(
+            f"no experiment file {path}; give a Python file that defines get_config(variant), e.g. experiments/quickstart.py"
+        )
+    module_spec = importlib.util.spec_from_file_location(f"experiment_{Path(path).stem}", path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path} defines no get_config(variant)")
+    variants = getattr(module, "VARIANTS", {})
+    if variant and variant not in variants:
+        raise ConfigError(
+            f"{path} has no variant {variant!r}{nearest(variant, variants)}; it has: {', '.join(variants) or 'none'}"
+        )
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def apply_overrides(config: ConfigDict, overrides: list[str]) -> None:
+    """Sets single values in place from `--config.a.b=value` strings; a value is a Python literal, anything else is a string.
+
+    Raises:
+      ConfigError: not of that form, an unknown key, or a value of another type.
+    """
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not name.startswith("--config.") or not equals:
+            raise ConfigError(f"cannot read the argument {override!r}; single values are set by --config.section.key=value")
+        *sections, key = name.removeprefix("--config.").split(".")
+        node = config
+        for section in sections:
+            node = _child(node, section, name)
+        old = _child(node, key, name)
+        if isinstance(old, ConfigDict):
+            raise ConfigError(f"{name} is a section, not a value; its keys are: {', '.join(old)}")
+        node[key] = _cast(text, old, name)
+
+
+def _child(node: Any, key: str, name: str) -> Any:
+    if not isinstance(node, ConfigDict) or key not in node:
+        known = list(node) if isinstance(node, ConfigDict) else []
+        raise ConfigError(f"unknown key {key!r} in {name}{nearest(key, known)}")
+    return node[key]
+
+
+def _cast(text: str, old: Any, name: str) -> Any:
+    if isinstance(old, str):
+        return text
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(old, tuple) and isinstance(value, list):
+        return tuple(value)
+    if type(value) is not type(old):
+        raise ConfigError(f"{name} wants a {type(old).__name__}, as in {old!r}; it got {text!r}")
+    return value
