@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Returns 0 when done, 1 on an error the user can mend, 2 on wrong usage, 75 when training stopped on request."""
+    """Runs one command. Returns 0 when done, 1 on an error the user can mend, 2 on wrong usage, 75 when stopped on request."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="tokjax",
@@ -64,8 +64,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _is_for_user(error: Exception) -> bool:
-    """Our own errors, and what the operating system says of files."""
-    return isinstance(error, OSError) or type(error).__module__.startswith("tokjax.")
+    """What the operating system says of files, and what our own code raised, rather than something it called."""
+    last = error.__traceback__
+    while last.tb_next:
+        last = last.tb_next
+    return isinstance(error, OSError) or last.tb_frame.f_globals["__name__"].startswith("tokjax.")
 
 
 if __name__ == "__main__":

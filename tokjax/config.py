@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,6 +67,7 @@ def defaults() -> ConfigDict:
                 "time_down": (),
                 "time_up": (),
                 "norm": "layernorm",
+                "init": "published",  # "he" trains faster from scratch, see tokjax.models.layers.Style
                 "dtype": "float32",  # of the computation; parameters are always float32
                 "remat": False,  # recompute each level in the backward pass instead of storing it
                 "quantizer": {
@@ -166,6 +168,9 @@ def _validate_model(model: ConfigDict) -> None:
     shrink = [i for i in (model.time_down or (levels - 2, levels - 3)) if i in down]
     grow = [i for i in (model.time_up or (1, 2)) if i in up]
     _require(levels >= 2, "config.model.channel_multipliers needs at least 2 levels")
+    for name in ("spatial_down", "spatial_up", "time_down", "time_up"):
+        beyond = [level for level in model[name] if not 0 <= level < levels]
+        _require(not beyond, f"config.model.{name} names level {beyond[:1]}, but the model has the levels 0 to {levels - 1}")
     _require(len(down) == len(up), f"config.model halves space at {len(down)} levels but doubles it at {len(up)}")
     _require(
         2 ** len(shrink) == 2 ** len(grow) == model.time_factor,
@@ -181,16 +186,20 @@ def _validate_model(model: ConfigDict) -> None:
         given = model.quantizer.levels
         _require(
             len(given) == model.latent_channels,
-            f"config.model.quantizer.levels has {len(given)} entries, but fsq needs one for each of the {model.latent_channels} latent "
-            "channels",
+            f"config.model.quantizer.levels has {len(given)} entries, but fsq needs one for each of the "
+            f"{model.latent_channels} latent channels",
         )
         _require(all(level >= 2 for level in given), f"config.model.quantizer.levels must be 2 or more each, not {given}")
+        _require(
+            math.prod(given) < 2**31, f"config.model.quantizer.levels make {math.prod(given):,} codes, more than int32 holds"
+        )
 
 
 _CHOICES = {
     "model.family": ("vidtok",),
     "model.causality": ("causal",),
     "model.norm": ("layernorm", "groupnorm"),
+    "model.init": ("published", "he"),
     "model.dtype": ("float32", "bfloat16"),
     "model.quantizer.name": ("kl", "fsq"),
     "loss.reconstruction": ("l1", "l2"),
@@ -255,11 +264,20 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The config of `to_json`."""
+    """The config of `to_json`.
+
+    Raises:
+      ConfigError: another text.
+    """
 
     def tuples(node: Any) -> Any:
         if isinstance(node, dict):
             return {key: tuples(value) for key, value in node.items()}
         return tuple(node) if isinstance(node, list) else node
 
-    return ConfigDict(tuples(json.loads(text)))
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"this is no configuration in JSON: {error}") from error
+    _require(isinstance(content, dict), f"this is no configuration: it holds a {type(content).__name__}")
+    return ConfigDict(tuples(content))

@@ -19,7 +19,7 @@ def load_experiment(spec: str) -> ConfigDict:
       ConfigError: no such file, no `get_config` in it, or no such variant.
     """
     path, _, variant = spec.partition(":")
-    if not Path(path).is_file():
+    if not Path(path).is_file() or not path.endswith(".py"):
         raise ConfigError(
             f"no experiment file {path}; give a Python file that defines get_config(variant), e.g. experiments/quickstart.py"
         )
@@ -75,5 +75,5 @@ def _cast(text: str, old: Any, name: str) -> Any:
     if isinstance(old, tuple) and isinstance(value, list):
         return tuple(value)
     if type(value) is not type(old):
-        raise ConfigError(f"{name} wants a {type(old).__name__}, as in {old!r}; it got {text!r}")
+        raise ConfigError(f"{name} wants a value of type {type(old).__name__}, as in {old!r}; it got {text!r}")
     return value

@@ -29,7 +29,7 @@ def _inputs(arrays):
 
 def test_state_dict_round_trip_is_bitwise(case):
     model, variables, state, arrays = case
-    back = to_torch(variables["params"], model.norm)
+    back = to_torch(variables["params"], model.style.norm)
     assert back.keys() == state.keys()
     assert all(np.array_equal(back[name], state[name]) for name in state)
     if "sd_check" in arrays:  # the weights are the ones the original ran with

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"the config of {args.model} has no validation streams; say what to score on with --data DIR")
     output.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is found out before the work
     mesh = make_mesh({"data": -1, "fsdp": 1, "context": 1})
-    with tqdm(unit=" clips", desc="evaluate") as bar:
+    with tqdm(unit=" clips", desc="evaluate", disable=None) as bar:
         params = tokenizer.variables["params"]
         result, pictures = validate_model(tokenizer.module, params, streams, mesh, lambda done: bar.update(done - bar.n))
     history = read_metrics(args.model)
@@ -56,8 +56,8 @@ def _print_result(result: dict, output: Path) -> None:
     for name, one in result["streams"].items():
         began = f" ({one['psnr_at_start']:.2f} dB before training)" if "psnr_at_start" in one else ""
         print(
-            f"{name}: PSNR {one['psnr']:.2f} dB{began}, SSIM {one['ssim']:.4f} over {one['frames']} frames of {one['clips']} clips, "
-            f"{one['pixel_values_per_latent_value']:.0f} pixel values per latent value"
+            f"{name}: PSNR {one['psnr']:.2f} dB{began}, SSIM {one['ssim']:.4f} over {one['frames']} frames of "
+            f"{one['clips']} clips, {one['pixel_values_per_latent_value']:.0f} pixel values per latent value"
         )
     if result["codebook"]:
         book = result["codebook"]

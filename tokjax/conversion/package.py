@@ -1,12 +1,14 @@
 """A trained tokenizer as a directory, and back: `export` writes what `load` reads.
 
 An export holds `config.json`, the parameters as an Orbax checkpoint in `checkpoints/`, with a digest for every file, and a model
-card. `load` also opens a training workdir, at its newest sound checkpoint, with the moving average of the parameters where there is one.
+card. `load` also opens a training workdir, at its newest sound checkpoint, with the parameters' moving average where the run
+kept one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tokjax import __version__
-from tokjax.config import from_json, to_json
+from tokjax.config import from_json, to_json, validate
 from tokjax.models.tokenizer import Tokenizer, build
 from tokjax.training.checkpoints import Checkpoints, read
 from tokjax.training.workdir import write_atomically
@@ -42,11 +44,20 @@ def load_with_step(path: Path, step: int | None = None) -> tuple[Tokenizer, int]
     """`load`, and the training step that the weights are of."""
     if not (path / "config.json").is_file():
         raise PackageError(f"{path} is neither an export nor a training workdir: it has no config.json")
-    config = from_json((path / "config.json").read_text())
+    config = _read_config(path / "config.json")
     key = "ema" if config.optimizer.ema_decay > 0 else "params"
     step, trees, _ = read(path / "checkpoints", step, (key,))
     params = jax.tree.map(jnp.asarray, trees[key])
     return Tokenizer(build(config.model), {"params": params}, config), step
+
+
+def _read_config(path: Path) -> ConfigDict:
+    try:
+        config = from_json(path.read_text())
+        validate(config)
+    except ValueError as error:
+        raise PackageError(f"{path} is damaged or of another version of tokjax: {error}") from error
+    return config
 
 
 def export(workdir: str | Path, output: str | Path, step: int | None = None) -> None:
@@ -67,14 +78,17 @@ def write(tokenizer: Tokenizer, output: Path, step: int, source: str) -> None:
     partial = output.with_name(f".{output.name}.partial")
     config = ConfigDict(tokenizer.config.to_dict())
     config.optimizer.ema_decay = 0.0  # an export holds one set of parameters
-    output.parent.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(partial / "checkpoints", keep=1)
-    checkpoints.save(step, {"params": tokenizer.variables["params"]}, {"source": source})
-    checkpoints.wait()
-    checkpoints.close()
-    write_atomically(partial / "config.json", to_json(config))
-    write_atomically(partial / "README.md", model_card(tokenizer, step, source))
-    partial.rename(output)
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
+    partial.mkdir(parents=True)
+    try:
+        checkpoints = Checkpoints(partial / "checkpoints", keep=1)
+        checkpoints.save(step, {"params": tokenizer.variables["params"]}, {"source": source})
+        checkpoints.close()
+        write_atomically(partial / "config.json", to_json(config))
+        write_atomically(partial / "README.md", model_card(tokenizer, step, source))
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def digest(tokenizer: Tokenizer) -> str:
@@ -90,11 +104,11 @@ def model_card(tokenizer: Tokenizer, step: int, source: str) -> str:
     """What the weights are and how to use them, in Markdown."""
     module, config = tokenizer.module, tokenizer.config
     parameters = sum(leaf.size for leaf in jax.tree.leaves(tokenizer.variables["params"]))
-    codes = module.quantizer.codebook_size
+    codes, side = module.quantizer.codebook_size, module.space_factor
     rows: dict[str, Any] = {
         "family": f"{config.model.family}, {config.model.causality}",
         "parameters": f"{parameters:,}",
-        "latents": f"{module.latent_channels} channels, one for {module.time_factor}x{module.space_factor}x{module.space_factor} pixels",
+        "latents": f"{module.latent_channels} channels for {module.time_factor}x{side}x{side} pixels",
         "codes": f"{codes:,} (FSQ {module.quantizer.levels})" if codes else "none, latents are continuous (KL)",
         "step": step,
         "source": source,

@@ -51,6 +51,11 @@ def _torch_axes(path: tuple[str, ...]) -> tuple[int, ...]:
     return (0,) if path[1].startswith("level_") and path[2].startswith("temporal_block") else (0, 1, 2)
 
 
+def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The published shape of a parameter of ours."""
+    return (shape[4], shape[3], *(shape[axis] for axis in _torch_axes(path))) if path[-1] == "kernel" else tuple(shape)
+
+
 def _pairs(params: Mapping[str, Any], norm: str) -> Iterator[tuple[tuple[str, ...], Any, str]]:
     for path, value in flax.traverse_util.flatten_dict(params).items():
         yield path, value, torch_name(path, norm)
@@ -66,11 +71,11 @@ def from_torch(state: Mapping[str, np.ndarray], template: Mapping[str, Any], nor
     for path, value, name in _pairs(template, norm):
         if name not in state:
             raise ValueError(f"the checkpoint lacks the tensor {name}, which this model needs; is it of another configuration?")
-        tensor = np.asarray(state[name])
+        tensor, shape = np.asarray(state[name]), _torch_shape(path, value.shape)
+        if tensor.shape != shape:
+            raise ValueError(f"the tensor {name} has shape {tensor.shape}, but this model needs {shape}")
         if path[-1] == "kernel":
             tensor = np.moveaxis(tensor, (0, 1), (-1, -2))
-        if tensor.size != np.prod(value.shape, dtype=int):
-            raise ValueError(f"the tensor {name} has shape {state[name].shape}, but this model needs {tuple(value.shape)}")
         flat[path] = np.ascontiguousarray(tensor.reshape(value.shape))
         used.add(name)
     extra = sorted(name for name in state if name not in used and not name.startswith("loss."))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tokjax.evaluation import pixels
+from tokjax.models.values import to_uint8
 from tokjax.quantizers import usage
 
 PICTURES_PER_STREAM = 4
@@ -130,11 +131,7 @@ def _score(reconstruction: jax.Array, video: jax.Array) -> tuple[jax.Array, jax.
     return pixels.psnr(x, y), pixels.ssim(x, y), finite
 
 
-@jax.jit
-def _to_uint8(reconstruction: jax.Array) -> jax.Array:
-    return jnp.round((jnp.clip(reconstruction, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
-
-
+_to_uint8 = jax.jit(to_uint8)
 _histogram = jax.jit(usage.histogram, static_argnames="codebook_size")
 
 

@@ -81,7 +81,7 @@ def count_bytes(tree: Any) -> int:
 def activation_bytes(function: Callable, params: Any, *args: Any) -> int:
     """Bytes of activations that differentiating `function(params, *args)` holds at once, parameters left out.
 
-    They are what the forward pass keeps and, where parts are recomputed (remat), what the largest part keeps while its turn lasts.
+    They are what the forward pass keeps and, where parts are recomputed (remat), what the largest part keeps in its turn.
     """
     kept = _residual_bytes(function, params, *args) - count_bytes(params)
     jaxpr = jax.make_jaxpr(function)(params, *args).jaxpr
@@ -99,4 +99,4 @@ def _recomputed_bytes(equation: core.JaxprEqn) -> int:
     inner = equation.params["jaxpr"]
     shapes = [jax.ShapeDtypeStruct(variable.aval.shape, variable.aval.dtype) for variable in equation.invars]
     run = core.jaxpr_as_fun(core.ClosedJaxpr(inner, ()))
-    return _residual_bytes(lambda *args: [y for y in run(*args)], *shapes) - count_bytes(shapes)
+    return _residual_bytes(lambda *args: list(run(*args)), *shapes) - count_bytes(shapes)

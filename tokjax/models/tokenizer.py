@@ -85,7 +85,7 @@ class Tokenizer:
             return np.asarray(video)
         t, h, w = tokens.shape
         video = video[:, :t, :h, :w]
-        return np.asarray(to_uint8(video) if tokens.dtype == np.uint8 else video.astype(tokens.dtype))
+        return np.asarray(to_uint8(video) if tokens.dtype == np.uint8 else video).astype(tokens.dtype, copy=False)
 
     def reconstruct(self, video: np.ndarray | jax.Array, rng: jax.Array | None = None) -> np.ndarray:
         """decode(encode(video)): same shape and dtype."""

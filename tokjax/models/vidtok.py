@@ -25,16 +25,15 @@ class EncoderLevel(nn.Module):
     blocks: int
     halve_space: bool
     halve_time: bool
-    norm: str
-    dtype: jnp.dtype
+    style: layers.Style
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = _block_pairs(x, self.features, self.blocks, self.norm, self.dtype)
+        x = _block_pairs(x, self.features, self.blocks, self.style)
         if self.halve_space:
-            x = layers.SpatialDownsample(self.dtype, name="downsample")(x)
+            x = layers.SpatialDownsample(self.style, name="downsample")(x)
             if self.halve_time:  # as published: only where space is halved too
-                x = layers.TemporalDownsample(self.dtype, name="temporal_downsample")(x)
+                x = layers.TemporalDownsample(self.style, name="temporal_downsample")(x)
         return x
 
 
@@ -45,38 +44,36 @@ class DecoderLevel(nn.Module):
     blocks: int
     double_space: bool
     double_time: bool
-    norm: str
-    dtype: jnp.dtype
+    style: layers.Style
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = _block_pairs(x, self.features, self.blocks, self.norm, self.dtype)
+        x = _block_pairs(x, self.features, self.blocks, self.style)
         if self.double_space:
-            x = layers.SpatialUpsample(self.dtype, name="upsample")(x)
+            x = layers.SpatialUpsample(self.style, name="upsample")(x)
             if self.double_time:
-                x = layers.TemporalUpsample(self.dtype, name="temporal_upsample")(x)
+                x = layers.TemporalUpsample(self.style, name="temporal_upsample")(x)
         return x
 
 
-def _block_pairs(x: jax.Array, features: int, blocks: int, norm: str, dtype: jnp.dtype) -> jax.Array:
+def _block_pairs(x: jax.Array, features: int, blocks: int, style: layers.Style) -> jax.Array:
     for j in range(blocks):
-        x = layers.ResidualBlock(features, (1, 3, 3), norm, dtype, name=f"block_{j}")(x)
-        x = layers.ResidualBlock(features, (3, 1, 1), norm, dtype, name=f"temporal_block_{j}")(x)
+        x = layers.ResidualBlock(features, (1, 3, 3), style, name=f"block_{j}")(x)
+        x = layers.ResidualBlock(features, (3, 1, 1), style, name=f"temporal_block_{j}")(x)
     return x
 
 
 class Middle(nn.Module):
     """3-D residual block, attention within each frame, 3-D residual block."""
 
-    norm: str
-    dtype: jnp.dtype
+    style: layers.Style
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        x = layers.ResidualBlock(width, (3, 3, 3), self.norm, self.dtype, name="block_1")(x)
-        x = layers.FrameAttention(self.norm, self.dtype, name="attn_1")(x)
-        return layers.ResidualBlock(width, (3, 3, 3), self.norm, self.dtype, name="block_2")(x)
+        x = layers.ResidualBlock(width, (3, 3, 3), self.style, name="block_1")(x)
+        x = layers.FrameAttention(self.style, name="attn_1")(x)
+        return layers.ResidualBlock(width, (3, 3, 3), self.style, name="block_2")(x)
 
 
 class Encoder(nn.Module):
@@ -87,18 +84,18 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, video: jax.Array) -> jax.Array:
-        m, dtype = self.model, jnp.dtype(self.model.dtype)
+        m, style = self.model, self.model.style
         if video.shape[1] % m.time_factor:
             copies = jnp.repeat(video[:, :1], m.time_factor - 1, axis=1)
             video = jnp.concatenate([copies, video], axis=1)
-        x = layers.Conv(m.channels, dtype=dtype, name="conv_in")(video)
+        x = layers.Conv(m.channels, style=style, name="conv_in")(video)
         level = nn.remat(EncoderLevel) if m.remat else EncoderLevel
         for i, features in enumerate(m.widths):
             halve = (i in m.spatial_down, i in m.time_down)
-            x = level(features, m.blocks_per_level, *halve, m.norm, dtype, name=f"level_{i}")(x)
-        x = Middle(m.norm, dtype, name="mid")(x)
-        x = nn.silu(layers.Norm(m.norm, name="norm_out")(x))
-        return layers.Conv(self.outputs, dtype=dtype, name="conv_out")(x).astype(jnp.float32)
+            x = level(features, m.blocks_per_level, *halve, m.style, name=f"level_{i}")(x)
+        x = Middle(style, name="mid")(x)
+        x = nn.silu(layers.Norm(style.norm, name="norm_out")(x))
+        return layers.Conv(self.outputs, style=style, name="conv_out")(x).astype(jnp.float32)
 
 
 class Decoder(nn.Module):
@@ -108,15 +105,15 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, latents: jax.Array) -> jax.Array:
-        m, dtype = self.model, jnp.dtype(self.model.dtype)
-        x = layers.Conv(m.widths[-1], dtype=dtype, name="conv_in")(latents)
-        x = Middle(m.norm, dtype, name="mid")(x)
+        m, style = self.model, self.model.style
+        x = layers.Conv(m.widths[-1], style=style, name="conv_in")(latents)
+        x = Middle(style, name="mid")(x)
         level = nn.remat(DecoderLevel) if m.remat else DecoderLevel
         for i in reversed(range(len(m.widths))):
             double = (i in m.spatial_up, i in m.time_up)
-            x = level(m.widths[i], m.blocks_per_level + 1, *double, m.norm, dtype, name=f"level_{i}")(x)
-        x = nn.silu(layers.Norm(m.norm, name="norm_out")(x))
-        x = layers.Conv(3, dtype=dtype, name="conv_out")(x).astype(jnp.float32)
+            x = level(m.widths[i], m.blocks_per_level + 1, *double, m.style, name=f"level_{i}")(x)
+        x = nn.silu(layers.Norm(style.norm, name="norm_out")(x))
+        x = layers.Conv(3, style=style, name="conv_out")(x).astype(jnp.float32)
         return x[:, m.time_factor - 1 :]
 
 
@@ -132,8 +129,7 @@ class VidTok(nn.Module):
     spatial_up: tuple[int, ...]
     time_down: tuple[int, ...]
     time_up: tuple[int, ...]
-    norm: str
-    dtype: str
+    style: layers.Style
     remat: bool
     quantizer: Quantizer
 
@@ -151,8 +147,7 @@ class VidTok(nn.Module):
             spatial_up=tuple(config["spatial_up"]) or tuple(range(1, levels)),
             time_down=tuple(config["time_down"]) or (levels - 2, levels - 3),
             time_up=tuple(config["time_up"]) or (1, 2),
-            norm=config["norm"],
-            dtype=config["dtype"],
+            style=layers.Style(config["norm"], config["init"], config["dtype"]),
             remat=config["remat"],
             quantizer=make_quantizer(config["quantizer"]),
         )

@@ -20,6 +20,7 @@ from tokjax.models.tokenizer import build
 from tokjax.training import sharding
 from tokjax.training.checkpoints import Checkpoints
 from tokjax.training.optimizers import make_optimizer
+from tokjax.training.saved_steps import finished_steps
 from tokjax.training.state import TrainState, initial_state
 from tokjax.training.step import make_train_step
 from tokjax.training.telemetry import Telemetry
@@ -112,8 +113,8 @@ class Run:
         if changed:
             batches.close()
             raise TrainingError(
-                f"the data of stream {changed[0]!r} is not what this run was started with (files were added, removed or replaced); "
-                "restore the data or start in a new workdir"
+                f"the data of stream {changed[0]!r} is not what this run was started with (files were added, removed or "
+                "replaced); restore the data or start in a new workdir"
             )
         return batches
 
@@ -164,15 +165,15 @@ class Run:
         return step
 
     def _check_finite(self) -> None:
-        """Looks at the step before the one just started: the device is never idle, and the loop never more than one step ahead."""
+        """Looks at the step before the one just started: the device never idles, the loop is never more than a step ahead."""
         if self._unchecked is None:
             return
         (step, stream, count), self._unchecked = self._unchecked, None
         in_a_row = int(count)
         if in_a_row >= self.config.training.nonfinite_limit:
             raise TrainingError(
-                f"the loss or its gradient was not finite at step {step} (stream {stream!r}, {in_a_row} in a row); the parameters were "
-                "left as they were before it; lower config.optimizer.learning_rate or look at that stream's records"
+                f"the loss or its gradient was not finite at step {step} (stream {stream!r}, {in_a_row} in a row); the "
+                "parameters were left as before it; lower config.optimizer.learning_rate or look at that stream's records"
             )
         if in_a_row:
             self.telemetry.say(f"step {step}: loss or gradient not finite, the step was left out ({in_a_row} in a row)")
@@ -199,16 +200,15 @@ class Run:
         """Ends workers and writers; every bad record that was met is listed in `bad_records.jsonl`."""
         self.batches.close()
         if self.leader and self.batches.bad:
-            lines = "".join(json.dumps(row) + "\n" for row in self.batches.bad)
-            write_atomically(self.workdir / "bad_records.jsonl", lines)
+            _add_bad_records(self.workdir / "bad_records.jsonl", self.batches.bad)
         self.telemetry.close()
         self.checkpoints.close()
 
 
 def _claim_workdir(config: ConfigDict, workdir: Path, leader: bool) -> None:
-    """Writes the config into a new workdir, or checks that the one there trains the same thing."""
+    """Writes the config into the workdir, after a check that a run saved there trains the same thing."""
     path = workdir / "config.json"
-    if path.exists():
+    if path.exists() and finished_steps(workdir / "checkpoints"):
         _refuse_other_config(from_json(path.read_text()), config, workdir)
     if leader:
         write_atomically(path, to_json(config))
@@ -221,9 +221,16 @@ def _refuse_other_config(old: ConfigDict, new: ConfigDict, workdir: Path) -> Non
     for key in sorted(before.keys() | after.keys()):
         if not key.startswith(free) and before.get(key) != after.get(key):
             raise ConfigError(
-                f"{workdir} holds a run with another config: config.{key} is {before.get(key)!r} there and {after.get(key)!r} here; "
-                "give another --workdir"
+                f"{workdir} holds a run with another config: config.{key} is {before.get(key)!r} there and {after.get(key)!r} "
+                "here; give another --workdir"
             )
+
+
+def _add_bad_records(path: Path, rows: list[dict[str, str]]) -> None:
+    """Keeps the lines of the run before it was resumed; a record is listed once."""
+    before = path.read_text().splitlines() if path.exists() else []
+    lines = dict.fromkeys([*before, *(json.dumps(row) for row in rows)])
+    write_atomically(path, "".join(line + "\n" for line in lines))
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run tells: a progress line, `metrics.jsonl`, and TensorBoard scalars, reconstruction grids and GIFs through clu's writers."""
+"""What a run tells: a progress line, `metrics.jsonl`, and TensorBoard scalars, image grids and GIFs through clu's writers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def to_gif(video: np.ndarray, frames_per_second: float = 8.0) -> bytes:
 def event_writer(directory: Path) -> Any:
     """clu's asynchronous writer of event files.
 
-    `clu.metric_writers` imports TensorFlow for its summary writer alone; where TensorFlow is absent ours takes that module's place.
+    `clu.metric_writers` imports TensorFlow for its summary writer alone; where TensorFlow is absent ours takes its place.
     """
     name = "clu.metric_writers.tf.summary_writer"
     if name not in sys.modules and find_spec("tensorflow") is None:
@@ -81,7 +81,7 @@ def event_writer(directory: Path) -> Any:
 class Telemetry:
     """Scalars of a run, by step. On processes other than the first it stays silent.
 
-    `metrics.jsonl` in the workdir holds one JSON object a line: `step` and the scalars of that step, training and evaluation alike.
+    `metrics.jsonl` in the workdir holds one JSON object a line: `step` and that step's scalars, of training or evaluation.
     """
 
     def __init__(self, workdir: Path, total_steps: int, start_step: int, leader: bool) -> None:
@@ -105,8 +105,8 @@ class Telemetry:
         self.write(step, {**metrics, "steps_per_second": speed, "data_wait": wait})
         remaining = (self._total - step) / speed if speed else math.inf
         self.say(
-            f"step {step:>{len(str(self._total))}}/{self._total} | loss {metrics['loss']:9.4g} | psnr {metrics['psnr']:5.2f} dB | "
-            f"{speed:6.2f} steps/s | data wait {wait:4.0%} | ETA {_duration(remaining)}"
+            f"step {step:>{len(str(self._total))}}/{self._total} | loss {metrics['loss']:9.4g} | "
+            f"psnr {metrics['psnr']:5.2f} dB | {speed:6.2f} steps/s | data wait {wait:4.0%} | ETA {_duration(remaining)}"
         )
 
     def restart_clock(self, step: int) -> None:
@@ -126,10 +126,8 @@ class Telemetry:
             return
         for index, picture in enumerate(pictures):
             pair = np.concatenate([picture.original, picture.reconstruction], axis=2)
-            if len(pair) > 1:
-                self._writer.write_videos(step, {f"{picture.name}/{index}": pair})
-            else:
-                self._writer.write_images(step, {f"{picture.name}/{index}": pair})
+            write = self._writer.write_videos if len(pair) > 1 else self._writer.write_images
+            write(step, {f"{picture.name.replace(' / ', '/')}/{index}": pair})  # TensorBoard groups by what is before the "/"
 
     def say(self, line: str) -> None:
         """One line for the person who watches."""

@@ -1,0 +1,25 @@
+"""Examples:
+  tokjax export runs/quickstart --output models/quickstart
+  python -c "import tokjax; print(tokjax.load('models/quickstart').config.model)"
+
+Writes an Orbax checkpoint of the parameters (their moving average where the run kept one), the config and a model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", type=Path, help="a training workdir")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a directory that does not exist yet")
+    parser.add_argument("--step", type=int, help="a checkpoint of the workdir; default: the newest")
+
+
+def run(args: argparse.Namespace) -> int:
+    from tokjax.conversion.package import export
+
+    export(args.workdir, args.output, args.step)
+    print(f"wrote {args.output}; open it with tokjax.load({str(args.output)!r})")
+    return 0

@@ -1,0 +1,84 @@
+"""What training a config would take, from shapes alone."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from tokjax.models import layers
+from tokjax.models.cost import activation_bytes, count_bytes, count_flops
+from tokjax.models.tokenizer import build
+from tokjax.training.optimizers import make_optimizer
+from tokjax.training.state import initial_state
+
+
+def inspect(config: ConfigDict, batch: int, frames: int, side: int) -> dict[str, str]:
+    """Rows of text: parameters, latent shape, compression, FLOPs of the forward pass for one clip, memory of training on `batch`.
+
+    Convolutions are counted in their direct form, whatever this machine would use.
+    """
+    model = build(config.model)
+    make = partial(
+        initial_state, model, make_optimizer(config.optimizer, config.training.steps), 0, config.optimizer.ema_decay > 0
+    )
+    state = jax.eval_shape(make)
+    token = layers.CONVOLUTION_FORM.set("direct")
+    try:
+        rows = _shapes(model, state.params, frames, side) | _flops(model, state.params, frames, side)
+        return rows | _memory(model, state, batch, frames, side)
+    finally:
+        layers.CONVOLUTION_FORM.reset(token)
+
+
+def _forward(model: object, params: object, video: jax.Array) -> jax.Array:
+    return model.apply({"params": params}, video)[0]
+
+
+def _clip(batch: int, frames: int, side: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((batch, frames, side, side, 3), jnp.float32)
+
+
+def _shapes(model: object, params: object, frames: int, side: int) -> dict[str, str]:
+    count = {part: sum(leaf.size for leaf in jax.tree.leaves(params[part])) for part in ("encoder", "decoder")}
+    latents = model.latent_shape(frames, side, side)
+    codes = model.quantizer.codebook_size
+    return {
+        "parameters": f"{sum(count.values()):,} (encoder {count['encoder']:,}, decoder {count['decoder']:,})",
+        "input": f"{frames}x{side}x{side}, {3 * frames * side * side:,} values",
+        "latents": f"{'x'.join(map(str, latents))}, {math.prod(latents):,} values" + (f", {codes:,} codes" if codes else ""),
+        "pixel values per latent value": f"{3 * frames * side * side / math.prod(latents):.1f}",
+    }
+
+
+def _flops(model: object, params: object, frames: int, side: int) -> dict[str, str]:
+    forward, video = partial(_forward, model), _clip(1, frames, side)
+    counted, without = (count_flops(forward, params, video, padding=padding) for padding in (True, False))
+    by_xla = jax.jit(forward).lower(params, video).cost_analysis()["flops"]
+    return {
+        "forward FLOPs, one clip": f"{_tera(counted)}: convolutions and matrix products, padding counted as is usual",
+        "  without products with padding": f"{_tera(without)}",
+        "  by XLA, which adds elementwise work": f"{_tera(by_xla)} ({by_xla / without - 1:+.2%} of the line above)",
+    }
+
+
+def _memory(model: object, state: object, batch: int, frames: int, side: int) -> dict[str, str]:
+    clip = _clip(batch, frames, side)
+    fixed = count_bytes(state) + count_bytes(state.params)
+    activations = activation_bytes(partial(_forward, model), state.params, clip)
+    return {
+        "training memory, parameters and state": f"{_giga(fixed)}: parameters, gradients, optimizer, moving average",
+        f"training memory, activations, batch {batch}": f"{_giga(activations)}: kept for the backward pass",
+        "training memory, estimate": f"{_giga(fixed + activations)} on one device",
+    }
+
+
+def _tera(value: float) -> str:
+    return f"{value / 1e12:.2f} T" if value >= 1e10 else f"{value / 1e9:.2f} G"
+
+
+def _giga(value: float) -> str:
+    return f"{value / 1e9:.2f} GB"
