@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def golden_files(pattern: str) -> list[Path]:
-    """Golden files that match, from $TOKJAX_GOLDEN, from `shared/golden` beside the project, or from the selection in tests/golden."""
+    """Golden files that match, in $TOKJAX_GOLDEN, in `shared/golden` beside the project, or in the selection here."""
     places = [os.environ.get("TOKJAX_GOLDEN", ""), ROOT.parent / "shared" / "golden", ROOT / "tests" / "golden"]
     for place in places:
         if place and (found := sorted(Path(place).glob(pattern))):

@@ -79,10 +79,12 @@ def test_factorised_entropies_equal_the_direct_form(levels, scale):
     u = scale * jax.random.normal(jax.random.key(1), (40, len(levels)))
     codes = FSQ(levels).indices_to_latents(jnp.arange(FSQ(levels).codebook_size))
 
+    def clamped_entropy(p):
+        return -jnp.sum(p * jnp.log(jnp.maximum(p, SMALLEST_PROBABILITY)), axis=-1)
+
     def direct(u):
         p = jax.nn.softmax(2 * INVERSE_TEMPERATURE * jnp.matmul(u, codes.T, precision="highest"))
-        entropy = lambda p: -jnp.sum(p * jnp.log(jnp.maximum(p, SMALLEST_PROBABILITY)), axis=-1)
-        return jnp.mean(entropy(p)), entropy(p.mean(0))
+        return jnp.mean(clamped_entropy(p)), clamped_entropy(p.mean(0))
 
     for term in (0, 1):
         value, gradient = jax.value_and_grad(lambda u, term=term: code_entropies(u, levels)[term])(u)

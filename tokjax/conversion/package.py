@@ -8,6 +8,7 @@ kept one.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def write(tokenizer: Tokenizer, output: Path, step: int, source: str) -> None:
 
 def digest(tokenizer: Tokenizer) -> str:
     """Names a model by its configuration and weights, so that tokens of one are not decoded by another."""
-    total = hashlib.sha256(repr(tokenizer.module).encode())
+    computes = {key: value for key, value in tokenizer.config.model.to_dict().items() if key not in ("remat", "init")}
+    total = hashlib.sha256(json.dumps(computes, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(tokenizer.variables["params"]):
         total.update(jax.tree_util.keystr(path).encode())
         total.update(np.asarray(leaf).tobytes())

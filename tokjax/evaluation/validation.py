@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,17 +28,17 @@ def validate_model(
     axes = mesh.shape["data"] * mesh.shape["fsdp"]
     by_clip = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
-    def forward(params: Any, video: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        reconstruction, quantized = model.apply({"params": params}, to_float(video))
-        return reconstruction, quantized.indices
-
-    jitted = jax.jit(forward, out_shardings=NamedSharding(mesh, PartitionSpec()))
-
     def reconstruct(video: np.ndarray) -> tuple[jax.Array, jax.Array | None]:
-        return jitted(params, jax.make_array_from_callback(video.shape, by_clip, lambda index: video[index]))
+        return _forward(model, mesh, params, jax.make_array_from_callback(video.shape, by_clip, lambda index: video[index]))
 
     batches = {name: _padded(evaluation_batches(stream), axes) for name, stream in streams.items()}
     return evaluate(reconstruct, batches, codebook_size=model.quantizer.codebook_size, progress=progress)
+
+
+@partial(jax.jit, static_argnums=(0, 1))  # once for a run: its evaluations find the program compiled
+def _forward(model: Any, mesh: Mesh, params: Any, video: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    reconstruction, quantized = model.apply({"params": params}, to_float(video))
+    return jax.lax.with_sharding_constraint((reconstruction, quantized.indices), NamedSharding(mesh, PartitionSpec()))
 
 
 def _padded(

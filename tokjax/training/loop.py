@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from tokjax.config import ConfigError, from_json, to_json, validate
 from tokjax.data.pipeline import Batches, training_batches
+from tokjax.data.sources import open_source
 from tokjax.evaluation.validation import validate_model
 from tokjax.models.tokenizer import build
 from tokjax.training import sharding
@@ -68,6 +69,9 @@ class Run:
         self.config, self.workdir, self.leader = config, workdir, jax.process_index() == 0
         if not config.data.train:
             raise ConfigError("config.data.train has no stream; add one with tokjax.config.stream")
+        for stream in (*config.data.train.values(), *config.data.validation.values()):
+            open_source(stream.to_dict())  # a mistyped path is found out before anything is compiled or written
+        self._stop = _StopSignal()
         _claim_workdir(config, workdir, self.leader)
         self.mesh = sharding.make_mesh(config.mesh)
         self.model = build(config.model)
@@ -76,7 +80,7 @@ class Run:
         self.state, record = self._restored_or_new()
         self.start = int(self.state.step)
         self._unchecked: tuple[int, str, jax.Array] | None = None
-        self.batches = self._open_data(record)
+        self.batches, self._listed = self._open_data(record), 0
         self.telemetry = Telemetry(workdir, config.training.steps, self.start, self.leader)
         replicated = sharding.replicated(self.mesh)
         self.step = jax.jit(
@@ -120,8 +124,7 @@ class Run:
 
     def train(self) -> int:
         """Runs to the last step, or to a request to stop. Returns the exit code, FINISHED or STOPPED."""
-        stop = _StopSignal()
-        total = self.config.training.steps
+        total, stop = self.config.training.steps, self._stop
         self.telemetry.say(self._headline(total))
         try:
             if self.start == 0:
@@ -155,6 +158,7 @@ class Run:
         self._check_finite()
         self._unchecked = (step, batch.stream, metrics["nonfinite"])
         self.checkpoints.check()
+        self._list_bad_records()
         training = self.config.training
         if step % training.log_every == 0 or step == total:
             self.telemetry.log_training(step, {name: float(value) for name, value in metrics.items()})
@@ -172,8 +176,9 @@ class Run:
         in_a_row = int(count)
         if in_a_row >= self.config.training.nonfinite_limit:
             raise TrainingError(
-                f"the loss or its gradient was not finite at step {step} (stream {stream!r}, {in_a_row} in a row); the "
-                "parameters were left as before it; lower config.optimizer.learning_rate or look at that stream's records"
+                f"the loss or its gradient was not finite at step {step} (stream {stream!r}, {in_a_row} in a row), and the "
+                "parameters were left as they were before it; try a lower config.optimizer.learning_rate in a new workdir, or "
+                "look at that stream's records"
             )
         if in_a_row:
             self.telemetry.say(f"step {step}: loss or gradient not finite, the step was left out ({in_a_row} in a row)")
@@ -196,11 +201,16 @@ class Run:
         record = {"fingerprints": self.batches.fingerprints, "processes": jax.process_count()}
         self.checkpoints.save(step, self.state, record)
 
-    def close(self) -> None:
-        """Ends workers and writers; every bad record that was met is listed in `bad_records.jsonl`."""
-        self.batches.close()
-        if self.leader and self.batches.bad:
+    def _list_bad_records(self) -> None:
+        """Every bad record that was met is listed in `bad_records.jsonl`."""
+        if self.leader and len(self.batches.bad) > self._listed:
             _add_bad_records(self.workdir / "bad_records.jsonl", self.batches.bad)
+            self._listed = len(self.batches.bad)
+
+    def close(self) -> None:
+        """Ends workers and writers."""
+        self.batches.close()
+        self._list_bad_records()
         self.telemetry.close()
         self.checkpoints.close()
 

@@ -22,10 +22,10 @@ from tokjax.training.workdir import write_atomically
 class TensorBoardWriter:
     """clu's SummaryWriter interface on tensorboardX: the same event files, without TensorFlow."""
 
-    def __init__(self, log_dir: str) -> None:
+    def __init__(self, log_dir: str, start_step: int) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(log_dir)
+        self._writer = SummaryWriter(log_dir, purge_step=start_step or None)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         for name, value in scalars.items():
@@ -63,8 +63,8 @@ def to_gif(video: np.ndarray, frames_per_second: float = 8.0) -> bytes:
     return buffer.getvalue()
 
 
-def event_writer(directory: Path) -> Any:
-    """clu's asynchronous writer of event files.
+def event_writer(directory: Path, start_step: int) -> Any:
+    """clu's asynchronous writer of event files; events of steps after `start_step`, of a run before, are dropped.
 
     `clu.metric_writers` imports TensorFlow for its summary writer alone; where TensorFlow is absent ours takes its place.
     """
@@ -75,7 +75,7 @@ def event_writer(directory: Path) -> Any:
         sys.modules |= {package.__name__: package, name: module}
     from clu import metric_writers
 
-    return metric_writers.AsyncWriter(TensorBoardWriter(str(directory)))
+    return metric_writers.AsyncWriter(TensorBoardWriter(str(directory), start_step))
 
 
 class Telemetry:
@@ -91,7 +91,7 @@ class Telemetry:
             return
         rows = [row for row in read_metrics(workdir) if row["step"] <= start_step]
         write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))
-        self._writer = event_writer(workdir / "tensorboard")
+        self._writer = event_writer(workdir / "tensorboard", start_step)
 
     def waited(self, seconds: float) -> None:
         """Counts time in which the loop had no batch to work on."""
