@@ -3,7 +3,7 @@
     tokjax prepare sample --output data/sample
     tokjax train --config experiments/quickstart.py --workdir runs/quickstart
 
-All parts of the published model at a 16th of its width and with one pair of blocks a level: 2x8x8 compression, KL, 4 channels. That
+All parts of the published model at a 16th of its width and one pair of blocks a level: 2x8x8 compression, KL, 4 channels. That
 is 48 pixel values per latent value for an image and 80 for a clip of 5 frames. It learns from crops of 32x32 and is scored on
 64x64, on photographs it has not seen. Expected: README.md, section "What works today", measured.
 """
