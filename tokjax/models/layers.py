@@ -28,8 +28,8 @@ CONVOLUTION_FORM: ContextVar[Form | None] = ContextVar("convolution_form", defau
 def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads) -> jax.Array:
     """Zero-padded convolution of x [b,t,h,w,i] with kernel [kt,kh,kw,i,o], in the form that suits the device.
 
-    "direct" is XLA's 3-D convolution. "shifted" sums one 2-D convolution per tap in time: 2x faster on CPU, where XLA's 3-D
-    convolution is slow, and it skips the frames that are padding. Without extent in time both are one 2-D convolution.
+    "direct" is XLA's 3-D convolution. "shifted" sums one 2-D convolution per tap in time: for CPU, where XLA's 3-D
+    convolution is slow; it also skips the frames that are padding. Without extent in time both are one 2-D convolution.
     """
     kt, kh, kw = kernel.shape[:3]
     if (kt, kh, kw) == (1, 1, 1) and tuple(strides) == (1, 1, 1):
