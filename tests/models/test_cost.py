@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from tokjax.experiment import load_experiment
-from tokjax.models import layers
+from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.cost import activation_bytes, count_bytes, count_flops
 from tokjax.models.tokenizer import build
 
@@ -68,9 +68,9 @@ def test_loops_and_inner_functions_are_followed():
 
 @pytest.fixture
 def direct():
-    token = layers.CONVOLUTION_FORM.set("direct")
+    token = CONVOLUTION_FORM.set("direct")
     yield
-    layers.CONVOLUTION_FORM.reset(token)
+    CONVOLUTION_FORM.reset(token)
 
 
 def test_the_published_cost_of_vidtok(direct, request):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tokjax.models import layers
+from tokjax.models.convolution import CONVOLUTION_FORM, convolve
 
 SHAPES = [
     # kernel, strides, pads
@@ -50,9 +51,9 @@ def test_both_forms_are_the_convolution(kernel, strides, pads, frames):
     cotangent = normal(*expected.shape, seed=2)
 
     def run(form, x, k):
-        token = layers.CONVOLUTION_FORM.set(form)
-        y = layers.convolve(x, k, strides, pads)
-        layers.CONVOLUTION_FORM.reset(token)
+        token = CONVOLUTION_FORM.set(form)
+        y = convolve(x, k, strides, pads)
+        CONVOLUTION_FORM.reset(token)
         return jnp.sum(y * cotangent), y
 
     gradients = {}

@@ -7,7 +7,7 @@ from conftest import golden_files
 from torch_weights import channels_last, model_config, read_golden, state_dict
 
 from tokjax.conversion.vidtok import from_torch, to_torch
-from tokjax.models import layers
+from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.tokenizer import build
 
 FILES = [path for path in golden_files("vidtok/*_causal_*.npz") if "v1_1" not in path.stem and "train" not in path.stem]
@@ -67,9 +67,9 @@ def _check_quantized(model, quantized, expected):
 @pytest.mark.parametrize("form", ["direct", "shifted"])
 def test_both_forms_of_convolution_give_the_golden_numbers(case, form):
     model, variables, _, arrays = case
-    token = layers.CONVOLUTION_FORM.set(form)
+    token = CONVOLUTION_FORM.set(form)
     try:
         moments = jax.jit(lambda v, x: model.apply(v, x, method="moments"))(variables, channels_last(arrays["in:x"]))
     finally:
-        layers.CONVOLUTION_FORM.reset(token)
+        CONVOLUTION_FORM.reset(token)
     np.testing.assert_allclose(moments, channels_last(arrays["out:x/moments"]), atol=5e-5, rtol=0)

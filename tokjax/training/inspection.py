@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from tokjax.models import layers
+from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.cost import activation_bytes, count_bytes, count_flops
 from tokjax.models.tokenizer import build
 from tokjax.training.optimizers import make_optimizer
@@ -26,12 +26,12 @@ def inspect(config: ConfigDict, batch: int, frames: int, side: int) -> dict[str,
         initial_state, model, make_optimizer(config.optimizer, config.training.steps), 0, config.optimizer.ema_decay > 0
     )
     state = jax.eval_shape(make)
-    token = layers.CONVOLUTION_FORM.set("direct")
+    token = CONVOLUTION_FORM.set("direct")
     try:
         rows = _shapes(model, state.params, frames, side) | _flops(model, state.params, frames, side)
         return rows | _memory(model, state, batch, frames, side)
     finally:
-        layers.CONVOLUTION_FORM.reset(token)
+        CONVOLUTION_FORM.reset(token)
 
 
 def _forward(model: object, params: object, video: jax.Array) -> jax.Array:
