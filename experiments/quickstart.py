@@ -32,9 +32,9 @@ def get_config() -> ConfigDict:
 
 
 def _images(split: str, **changes: Any) -> ConfigDict:
-    return stream("images", f"{SAMPLE}/{split}/images", short_side=240, **changes)
+    return stream("images", f"{SAMPLE}/{split}/images", short_side=320, **changes)
 
 
 def _videos(split: str, **changes: Any) -> ConfigDict:
     table = f"{SAMPLE}/{split}/videos.csv"
-    return stream("videos", f"{SAMPLE}/{split}/videos", table=table, short_side=240, frames=5, **changes)
+    return stream("videos", f"{SAMPLE}/{split}/videos", table=table, short_side=320, frames=5, **changes)

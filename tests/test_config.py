@@ -1,9 +1,13 @@
 """Configuration: what is refused and in which words, single values from the command line, and JSON."""
 
+import contextlib
+import json
+
 import pytest
 from ml_collections import ConfigDict
 
 from tokjax.config import ConfigError, defaults, from_json, stream, to_json, validate
+from tokjax.defaults import MODELS
 from tokjax.experiment import apply_overrides, load_experiment
 
 
@@ -25,9 +29,27 @@ def set_values(config, values):
     return config
 
 
-def test_the_defaults_are_valid_and_complete():
-    validate(defaults())
-    validate(a_config(a=stream("images", "x"), b=stream("videos", "y", frames=17)))
+@pytest.mark.parametrize("family", MODELS)
+def test_the_defaults_are_valid_and_each_key_of_them_is_needed(family):
+    config = defaults(family)
+    config.data.train.a, config.data.validation.b = stream("images", "x"), stream("videos", "y", frames=17)
+    validate(config)
+    paths = list(keys(config))
+    assert len(paths) > 60 and ("data", "train", "a", "weight") in paths and ("model", "quantizer", "name") in paths
+    for *sections, key in paths:
+        lacking = ConfigDict(config.to_dict())
+        node = lacking
+        for section in sections:
+            node = node[section]
+        del node[key]
+        with pytest.raises(ConfigError, match=rf"lacks the key {key}|config.model.family must be one of"):
+            validate(lacking)
+
+
+def keys(node, path=()):
+    """Of all values that are not sections."""
+    for key, value in node.items():
+        yield from keys(value, (*path, key)) if isinstance(value, ConfigDict) else [(*path, key)]
 
 
 @pytest.mark.parametrize(
@@ -45,15 +67,45 @@ def test_the_defaults_are_valid_and_complete():
         ({"model.quantizer.name": "fsq"}, "levels has 0 entries, but fsq needs one for each of the 4 latent channels"),
         ({"model.quantizer.name": "fsq", "model.quantizer.levels": (8, 8, 1, 8)}, "must be 2 or more each"),
         ({"model.quantizer.name": "fsq", "model.quantizer.levels": (256,) * 4}, "make 4,294,967,296 codes"),
-        ({"model.family": "vidtk"}, r"config.model.family must be one of vidtok, not 'vidtk'; did you mean 'vidtok'\?"),
+        (
+            {"model.family": "vidtk"},
+            r"config.model.family must be one of vidtok, omnitokenizer, not 'vidtk'; did you mean 'vidtok'\?",
+        ),
         ({"model.dtype": "float16"}, r"config.model.dtype must be one of float32, bfloat16, not 'float16'; did you mean"),
         ({"loss.reconstruction": "l3"}, "config.loss.reconstruction must be one of l1, l2, not 'l3'"),
-        ({"optimizer.schedule": "cosin"}, r"must be one of constant, cosine, not 'cosin'; did you mean 'cosine'\?"),
+        (
+            {"optimizer.schedule": "cosin"},
+            r"must be one of constant, cosine, omnitokenizer, not 'cosin'; did you mean 'cosine'\?",
+        ),
         ({"training.steps": 0}, "config.training.steps must be at least 1, not 0"),
         ({"model.latent_channels": 0}, "config.model.latent_channels must be at least 1, not 0"),
         ({"data.bad_share": 1.5}, "config.data.bad_share is a share between 0 and 1, not 1.5"),
         ({"loss.adversarial_weight": 0.1}, "config.loss.adversarial_weight must be 0: this version has no such loss yet"),
         ({"optimizer": 3}, "config.optimizer must be a section with the keys b1, b2, "),
+        ({"optimizer.learning_rate": 0.0}, "config.optimizer.learning_rate must be above 0 and finite, not 0.0"),
+        ({"optimizer.learning_rate": -1e-3}, "config.optimizer.learning_rate must be above 0 and finite, not -0.001"),
+        ({"optimizer.learning_rate": float("nan")}, "config.optimizer.learning_rate must be above 0 and finite, not nan"),
+        ({"optimizer.learning_rate": float("inf")}, "config.optimizer.learning_rate must be above 0 and finite, not inf"),
+        ({"optimizer.learning_rate": "1e-3"}, "config.optimizer.learning_rate must be a number, not '1e-3'"),
+        ({"optimizer.learning_rate_min": 1.0}, "learning_rate_min is 1.0, which is above the learning_rate of 0.0001"),
+        ({"optimizer.learning_rate_min": -1.0}, "config.optimizer.learning_rate_min must be 0 or more and finite, not -1.0"),
+        ({"optimizer.warmup_steps": -1}, "config.optimizer.warmup_steps must be 0 or more and finite, not -1"),
+        ({"optimizer.warmup_steps": 1.5}, "config.optimizer.warmup_steps must be a whole number, not 1.5"),
+        ({"optimizer.eps": 0.0}, "config.optimizer.eps must be above 0"),
+        ({"optimizer.b1": 1.0}, "config.optimizer.b1 must be 0 or more and below 1, not 1.0"),
+        ({"optimizer.ema_decay": 1.0}, "config.optimizer.ema_decay must be 0 or more and below 1, not 1.0"),
+        ({"optimizer.ema_decay": -0.1}, "config.optimizer.ema_decay must be 0 or more and below 1, not -0.1"),
+        ({"optimizer.weight_decay": -0.1}, "config.optimizer.weight_decay must be 0 or more and finite, not -0.1"),
+        ({"optimizer.freeze": "encoder"}, "config.optimizer.freeze must be a tuple of texts, not 'encoder'"),
+        ({"optimizer.freeze": (1,)}, r"config.optimizer.freeze must be a tuple of texts, not \(1,\)"),
+        ({"data.workers": -1}, "config.data.workers must be 0 or more and finite, not -1"),
+        ({"loss.regularization_weight": -1.0}, "config.loss.regularization_weight must be 0 or more and finite, not -1.0"),
+        ({"model.time_down": ("1",)}, r"config.model.time_down must be a tuple of whole numbers, not \('1',\)"),
+        ({"model.channel_multipliers": (1, 2.5)}, r"channel_multipliers must be a tuple of whole numbers, not \(1, 2.5\)"),
+        ({"model.remat": 1}, r"config.model.remat must be a truth value \(True or False\), not 1"),
+        ({"seed": "x"}, "config.seed must be a whole number, not 'x'"),
+        ({"name": 3}, "config.name must be a text, not 3"),
+        ({"stages": 3}, "config.stages must be a section"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_sentence(values, sentence):
@@ -69,8 +121,9 @@ def test_what_cannot_work_is_refused_in_a_sentence(values, sentence):
         ({"kind": "folders"}, "config.data.train.clips.kind must be one of images, videos, array_record, not 'folders'"),
         ({"crop": "center"}, "clips.crop must be random or centre, not 'center'"),
         ({"frame_rule": "vidtk"}, "clips.frame_rule must be exact or vidtok"),
-        ({"batch": 0}, "clips needs frames and batch of at least 1 and a positive weight"),
-        ({"weight": 0.0}, "clips needs frames and batch of at least 1 and a positive weight"),
+        ({"batch": 0}, "clips needs frames and batch of at least 1 and a weight of 0 or more"),
+        ({"weight": -0.1}, "clips needs frames and batch of at least 1 and a weight of 0 or more"),
+        ({"weight": float("inf")}, "clips needs frames and batch of at least 1 and a weight of 0 or more"),
         ({"frames": 5}, "clips is a stream of images, so frames must be 1, not 5"),
         ({"kind": "videos", "frames": 16}, "clips.frames is 16, but this model gives back whole only clips of 1 more than a mul"),
         ({"resolution": 60}, "clips.resolution is 60, which the model's factor 8 does not divide"),
@@ -85,11 +138,16 @@ def test_streams_that_cannot_work(changes, sentence):
         validate(config)
 
 
-def test_a_stream_of_validation_need_not_divide():
+@pytest.mark.parametrize("divides", [{"train": "clips"}, {}])
+def test_batches_of_validation_need_not_divide_but_those_of_training_do(divides):
     config = defaults()
     config.training.accumulation = 2
     config.data.validation.clips = stream("images", "x", batch=7)
-    validate(config)
+    for split in divides:
+        config.data[split].clips = stream("images", "x", batch=7)
+    refused = pytest.raises(ConfigError, match=r"data.train.clips.batch is 7, which .* 2 does not divide") if divides else None
+    with refused or contextlib.nullcontext():
+        validate(config)
 
 
 def test_keys_that_are_missing_or_unknown_in_a_stream():
@@ -154,6 +212,27 @@ def test_json_gives_the_same_config_back():
     assert again.to_dict() == config.to_dict()
     assert again.model.time_down == (2, 1) and isinstance(again.model.spatial_down, tuple)
     validate(again)
+
+
+def test_json_without_a_key_that_came_later_gets_its_default():
+    config = a_config(a=stream("videos", "x", frames=5, weight=0.5))
+    config.optimizer.learning_rate = 0.125
+    old = json.loads(to_json(config))
+    del old["optimizer"]["freeze"], old["data"]["train"]["a"]["flip"], old["stages"], old["mesh"]
+    again = from_json(json.dumps(old))
+    assert again.to_dict() == config.to_dict()
+    old["optimizer"]["b3"] = 1.0
+    with pytest.raises(ConfigError, match=r"unknown key config.optimizer.b3"):
+        validate(from_json(json.dumps(old)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", '{"model": 3}', '{"model": {"family": "vidtk"}}', '{"model": {"family": 3}, "data": 1}', '{"model": {"family": {}}}'],
+)
+def test_json_of_no_model_is_not_completed(text):
+    with pytest.raises(ConfigError, match=r"config.model.family must be one of"):
+        validate(from_json(text))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])

@@ -21,8 +21,10 @@ ALLOWED = {
     "conversion": set(PARTS) - {"commands"},
 }
 COMPUTING = [
-    *("models.tokenizer", "models.vidtok", "models.cost", "losses.reconstruction", "quantizers", "quantizers.usage"),
+    *("models.tokenizer", "models.vidtok", "models.omnitokenizer", "models.cost"),
+    *("losses.reconstruction", "quantizers", "quantizers.usage", "training.carry_over"),
     *("training.step", "training.state", "training.optimizers", "training.sharding", "training.checkpoints"),
+    *("defaults", "training.hardware", "training.workloads", "training.throughput", "training.throughput_report"),
 ]
 
 

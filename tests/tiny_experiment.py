@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from tokjax.config import defaults, stream
+from tokjax.config import defaults, stage, stages, stream
 from tokjax.data.decode import write_image, write_video
 
 IMAGES, VIDEOS = 12, 6
@@ -69,7 +69,32 @@ def _wide(config: ConfigDict) -> None:
     config.training.update({"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 9})
 
 
-VARIANTS = {"joint": _joint, "stills": _stills, "wide": _wide}
+def _staged(config: ConfigDict) -> None:
+    """Small pictures, then larger ones with a frozen encoder, then codes in place of continuous latents."""
+    _stills(config)
+    config.data.train.frames.weight = 0.0
+    config.data.validation.images = stream("images", "images", batch=4, resolution=16, crop="centre", flip=False)
+    small = {"train": {"images": {"resolution": 8}}, "validation": {"images": {"resolution": 12}}}
+    codes = {"quantizer": {"name": "vq", "codebook_size": 16, "ema_decay": 0.9, "codebook_weight": 0.0}}
+    config.stages = stages(
+        stage("small", data=small, training={"steps": 5}),
+        stage("large", data={"train": {"frames": {"weight": 0.5}}}, optimizer={"freeze": ("encoder",)}, training={"steps": 8}),
+        stage("codes", model=codes, fresh=("decoder/conv_out",), training={"steps": 5}),
+    )
+
+
+def _codes(config: ConfigDict) -> None:
+    """A small transformer whose codebook follows its vectors; quick to compile."""
+    config.model = defaults("omnitokenizer").model
+    config.model.update({"mode": "sound", "width": 16, "heads": 2, "head_width": 8, "patch": 4, "time_factor": 2})
+    config.model.update({"encoder_blocks": "t", "decoder_blocks": "t", "temporal_depth": 1, "latent_channels": 4})
+    config.model.quantizer.update({"name": "vq", "codebook_size": 16, "ema_decay": 0.9, "codebook_weight": 0.0})
+    config.model.quantizer.update({"data_init": True, "restart_threshold": 0.1})
+    config.data.train.images = stream("images", "images", batch=4, resolution=16)
+    config.training.steps = 6
+
+
+VARIANTS = {"joint": _joint, "stills": _stills, "wide": _wide, "staged": _staged, "codes": _codes}
 
 
 def config_in(data: Path, variant: str = "joint") -> ConfigDict:

@@ -16,7 +16,9 @@ COMMANDS = {
     "encode": "turn a video or image file into tokens (.npz)",
     "decode": "turn tokens (.npz) back into a video or image file",
     "export": "write a trained tokenizer as a directory that tokjax.load opens",
+    "convert": "turn released PyTorch weights into a directory that tokjax.load opens, and back",
     "inspect": "parameters, latent shape, FLOPs and memory of a config, before anything is allocated",
+    "benchmark": "frames per second, FLOPs, utilization and memory of a model on this machine",
 }
 
 

@@ -4,13 +4,38 @@ A config is an `ml_collections.ConfigDict`. An experiment file starts from `defa
 changes single values (tokjax.experiment); `tokjax.config.validate` refuses what cannot work before anything is allocated.
 """
 
-from typing import Any
+from __future__ import annotations
 
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+QUANTIZER = {
+    "name": "kl",  # "kl", "fsq", "lfq", "vq" or "none" (a plain autoencoder)
+    # fsq, lfq, vq: codebooks side by side, and channels of a code in each. A width puts linear layers around the codes; with 0
+    # there are none, and the codebooks share the latent channels equally.
+    "num_codebooks": 1,
+    "codebook_width": 0,
+    "levels": (),  # fsq: codes per channel
+    "codebook_size": 0,  # lfq: 2 ** channels; vq: any
+    # fsq, lfq: weight of the entropy loss, and the steps over which it falls to that from so many times as much
+    "entropy_weight": 0.1,
+    "entropy_annealing_steps": 2000,
+    "entropy_annealing_factor": 3.0,
+    "diversity_gamma": 1.0,  # fsq, lfq: how much the entropy of the mean code counts within it
+    "commitment_weight": 0.25,  # fsq, lfq, vq
+    "codebook_weight": 1.0,  # vq: of the loss that trains the codes by gradients; 0 with ema_decay
+    "ema_decay": 0.0,  # vq: above 0, codes are moving averages of their vectors instead
+    "data_init": False,  # vq with ema_decay: the first batch gives the codes
+    "restart_threshold": 0.0,  # vq with ema_decay: codes with a smaller moving count are replaced from the batch; 0 replaces none
+    "l2_codes": False,  # vq: vectors are scaled to length 1
+}
 
 VIDTOK = {
     "family": "vidtok",
-    "causality": "causal",
+    "causality": "causal",  # "causal" (v1.0), "causal_v1_1" or "noncausal"
+    "architecture": "published",  # or "full_3d", "no_blender", "no_3d": the paper's ablations, see tokjax.models.vidtok_levels
     "channels": 128,
     "channel_multipliers": (1, 2, 4, 4),
     "blocks_per_level": 2,
@@ -25,18 +50,38 @@ VIDTOK = {
     "init": "published",  # "he" trains faster from scratch, see tokjax.models.layers.Style
     "dtype": "float32",  # of the computation; parameters are always float32
     "remat": False,  # recompute each level in the backward pass instead of storing it
-    "quantizer": {
-        "name": "kl",  # "kl" or "fsq"
-        "levels": (),  # fsq: codes per channel
-        "entropy_weight": 0.1,  # fsq
-        "entropy_annealing_steps": 2000,
-        "entropy_annealing_factor": 3.0,
-        "commitment_weight": 0.25,
-        "diversity_gamma": 1.0,
-    },
+    "quantizer": QUANTIZER,
 }
 
-MODELS = {"vidtok": VIDTOK}
+OMNITOKENIZER = {
+    "family": "omnitokenizer",
+    "mode": "published",  # or "sound", which is causal in time; see tokjax.models.token_layers.Style
+    "width": 512,  # channels of a token
+    "heads": 8,
+    "head_width": 64,
+    "patch": 8,  # pixels along the side of a patch
+    "time_factor": 4,  # frames of a patch after the first
+    # A letter for each block along space: t attention, w within windows, a m l halve the grid, n r double it.
+    "encoder_blocks": "ttww",
+    "decoder_blocks": "tttt",
+    "temporal_depth": 4,  # blocks along time, in the encoder and in the decoder
+    "window": 8,  # tokens along the side of a window
+    "position": "rope",  # or "relative": biases learned from offsets
+    "attention": "fused",  # or "explicit", which adds the biases of positions: relative ones in space, ALiBi in causal time
+    "causal": True,  # attention along time looks back only
+    "causal_convolution": True,  # and so does the convolution that tells positions
+    "embedding": "linear",  # of patches, or "cnn": a strided convolution with batch normalisation
+    "defer_time_pool": False,  # patches of half as many frames, and pairs of tokens averaged after the encoder
+    "defer_space_pool": False,  # the same for both sides
+    "upscale": 1,  # sides of the output, in multiples of the input's
+    "latent_channels": 8,
+    "init": "published",  # or "vit": linear layers from N(0, 0.02) without biases
+    "dtype": "float32",  # of the computation; parameters are always float32
+    "remat": False,  # recompute each block in the backward pass instead of storing it
+    "quantizer": QUANTIZER,
+}
+
+MODELS = {"vidtok": VIDTOK, "omnitokenizer": OMNITOKENIZER}
 
 RUN = {
     "data": {
@@ -55,7 +100,9 @@ RUN = {
     "optimizer": {
         "name": "adam",  # "adam" or "adamw"
         "learning_rate": 1e-4,
-        "schedule": "constant",  # "constant" or "cosine" (to zero at the last step)
+        # "constant", "cosine" (to the minimum at the last step), or "omnitokenizer" (tokjax.training.optimizers.published_cosine)
+        "schedule": "constant",
+        "learning_rate_min": 0.0,
         "warmup_steps": 0,
         "b1": 0.9,
         "b2": 0.999,
@@ -63,6 +110,7 @@ RUN = {
         "weight_decay": 0.0,
         "clip_norm": 20.0,  # 0 does not clip
         "ema_decay": 0.0,  # 0 keeps no average
+        "freeze": (),  # patterns of parameters that do not train, such as "encoder" or "decoder/level_*"
     },
     "training": {
         "steps": 1000,
@@ -73,12 +121,15 @@ RUN = {
         "keep_checkpoints": 3,
         "nonfinite_limit": 1,  # steps in a row with a loss or gradient that is not finite before the run stops
     },
+    "stages": {},  # of progressive training, made by `stages`; none trains in one go
     "mesh": {"data": -1, "fsdp": 1, "context": 1},  # -1: all devices that remain
 }
 
 
 def defaults(family: str = "vidtok") -> ConfigDict:
     """Every key there is for a model family, with the value used where an experiment says nothing."""
+    from ml_collections import ConfigDict  # here, so that the plain dicts above serve where it is not installed
+
     return ConfigDict({"name": "", "seed": 0, "model": MODELS[family]} | RUN)
 
 
@@ -90,12 +141,14 @@ def stream(kind: str, path: str, **changes: Any) -> ConfigDict:
       path: the folder or glob.
       **changes: any of the keys below.
     """
+    from ml_collections import ConfigDict
+
     config = ConfigDict(
         {
             "kind": kind,
             "path": path,
             "table": "",  # videos: a CSV with a column `videos`, paths relative to `path`; "" takes every video below `path`
-            "weight": 1.0,  # how often this stream is drawn, relative to the others
+            "weight": 1.0,  # how often this stream is drawn, relative to the others; 0 leaves it out
             "batch": 8,  # clips per step over all devices
             "frames": 1,
             "frame_rate": 0.0,  # frames per second after sampling; 0 keeps the file's own
@@ -108,3 +161,29 @@ def stream(kind: str, path: str, **changes: Any) -> ConfigDict:
     )
     config.update(changes)
     return config
+
+
+def stages(*parts: ConfigDict) -> ConfigDict:
+    """The section `config.stages` of these stages, one trained after the other; its keys are "0", "1", ..."""
+    from ml_collections import ConfigDict
+
+    return ConfigDict({str(number): part for number, part in enumerate(parts)})
+
+
+def stage(
+    name: str, *, keep_optimizer: bool = False, fresh: tuple[str, ...] = (), inflate: str = "", **changes: Any
+) -> ConfigDict:
+    """One stage of progressive training: what differs from the config that it belongs to.
+
+    Args:
+      name: for logs and the command line, as in --config.stages.NAME.optimizer.learning_rate=1e-5.
+      keep_optimizer: the optimizer's moments are those of the stage before; otherwise they begin anew. Its schedule always does.
+      fresh: patterns of parameters that begin anew although the stage before has them.
+      inflate: "sound", "average" or "first" makes OmniTokenizer's weights for later frames of those for the first frame, see
+        tokjax.training.carry_over; "" leaves them as any other.
+      **changes: the sections model, data, loss, optimizer and training with the keys that differ; `training.steps` are the
+        stage's own. Streams are those of the config: weight 0 leaves one out.
+    """
+    from ml_collections import ConfigDict
+
+    return ConfigDict({"name": name, "keep_optimizer": keep_optimizer, "fresh": fresh, "inflate": inflate, **changes})

@@ -9,7 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tokjax.config import ConfigError, nearest
+from tokjax.errors import ConfigError, nearest
+from tokjax.training.stages import OWN_KEYS, stage_configs
 
 
 def load_experiment(spec: str) -> ConfigDict:
@@ -39,6 +40,8 @@ def load_experiment(spec: str) -> ConfigDict:
 def apply_overrides(config: ConfigDict, overrides: list[str]) -> None:
     """Sets single values in place from `--config.a.b=value` strings; a value is a Python literal, anything else is a string.
 
+    A value of one stage is named by the stage's number or name, as in `--config.stages.1.optimizer.learning_rate=1e-5`.
+
     Raises:
       ConfigError: not of that form, an unknown key, or a value of another type.
     """
@@ -46,14 +49,40 @@ def apply_overrides(config: ConfigDict, overrides: list[str]) -> None:
         name, equals, text = override.partition("=")
         if not name.startswith("--config.") or not equals:
             raise ConfigError(f"cannot read the argument {override!r}; single values are set by --config.section.key=value")
-        *sections, key = name.removeprefix("--config.").split(".")
-        node = config
-        for section in sections:
-            node = _child(node, section, name)
-        old = _child(node, key, name)
-        if isinstance(old, ConfigDict):
-            raise ConfigError(f"{name} is a section, not a value; its keys are: {', '.join(old)}")
-        node[key] = _cast(text, old, name)
+        path = name.removeprefix("--config.").split(".")
+        if path[0] == "stages" and len(path) > 2:
+            _set_in_stage(config, path[1:], text, name)
+        else:
+            _descend(config, path[:-1], name)[path[-1]] = _cast(text, _value(config, path, name), name)
+
+
+def _set_in_stage(config: ConfigDict, path: list[str], text: str, name: str) -> None:
+    """Sets what may not differ in this stage so far; its type is that of the value which holds there."""
+    which, *sections, key = path
+    named = {part.name: number for number, part in config.stages.items()}
+    number = named.get(which, which)
+    node = _child(config.stages, number, name)
+    holds = stage_configs(config)[int(number)] if sections or key not in OWN_KEYS else ConfigDict(OWN_KEYS)
+    value = _cast(text, _value(holds, [*sections, key], name), name)
+    for section in sections:
+        if section not in node:
+            node[section] = ConfigDict()
+        node = node[section]
+    with node.ignore_type():
+        node[key] = value
+
+
+def _descend(node: Any, path: list[str], name: str) -> Any:
+    for key in path:
+        node = _child(node, key, name)
+    return node
+
+
+def _value(node: Any, path: list[str], name: str) -> Any:
+    value = _descend(node, path, name)
+    if isinstance(value, ConfigDict):
+        raise ConfigError(f"{name} is a section, not a value; its keys are: {', '.join(value)}")
+    return value
 
 
 def _child(node: Any, key: str, name: str) -> Any:

@@ -168,6 +168,11 @@ def _no_frames(path):
         ("decode inputs/kl_0 inputs/tokens.npz -o out.mp4", "the tokens in inputs/tokens.npz were made by another model"),
         ("decode inputs/fsq_0 inputs/in.mp4 -o out.mp4", "inputs/in.mp4 is not a token file written by `tokjax encode`"),
         ("decode inputs/fsq_0 absent.npz -o out.mp4", "No such file or directory: 'absent.npz'"),
+        (
+            "encode inputs/fsq_0 inputs/in.mp4 -o out.npz --chunk-frames 3",
+            "chunk_frames is 3, but must be a positive multiple of",
+        ),
+        ("decode inputs/fsq_0 inputs/tokens.npz -o out.mp4 --tile 9", "tiles of 9x9 pixels do not suit this model"),
     ],
 )
 def test_models_outputs_and_tokens(capsys, place, line, message):
@@ -208,30 +213,44 @@ def test_damaged_token_files(capsys, place):
     """Cut anywhere, any byte turned over, or without one of its entries."""
     whole = (place / "inputs" / "tokens.npz").read_bytes()
     damaged = {f"cut at {size}": whole[:size] for size in range(0, len(whole), 211)}
-    damaged |= {f"without {name}": _tokens(**{name: None}) for name in ("frames", "model", "clip_frames", "indices")}
+    damaged |= {f"without {name}": _tokens(**{name: None}) for name in ("frames", "model", "parts", "indices_000000")}
     for name, content in damaged.items():
         (place / "bad.npz").write_bytes(content)
         err = refused(capsys, "decode inputs/fsq_0 bad.npz -o out.mp4")
         assert "bad.npz is not a token file written by `tokjax encode`, or it is damaged" in err, name
 
 
+def test_tokens_that_are_no_codes_of_the_model(capsys, place):
+    """It has codes 0..19."""
+    with np.load("inputs/tokens.npz") as file:
+        codes = file["indices_000000"]
+    codes[-1, 0, 0] = 20
+    (place / "bad.npz").write_bytes(_tokens(indices_000000=codes))
+    assert "indices must lie in 0..19; these reach from" in refused(capsys, "decode inputs/fsq_0 bad.npz -o out.mp4")
+    codes[-1, 0, 0] = 19
+    (place / "good.npz").write_bytes(_tokens(indices_000000=codes))
+    assert cli.main(["decode", "inputs/fsq_0", "good.npz", "-o", "out.mp4"]) == 0
+
+
 def test_a_turned_byte_is_found_or_does_not_matter(capsys, place):
-    from tokjax.conversion.files import TokenFileError, read_tokens
     from tokjax.conversion.package import load
+    from tokjax.conversion.token_files import TokenFileError, read_tokens
 
     whole, tokenizer = bytearray((place / "inputs" / "tokens.npz").read_bytes()), load("inputs/fsq_0")
-    expected, found = read_tokens(place / "inputs" / "tokens.npz", tokenizer), 0
+    (header, parts), found = read_tokens(place / "inputs" / "tokens.npz", tokenizer), 0
+    (expected,) = parts
     for position in range(0, len(whole), 5):
         content = bytearray(whole)
         content[position] ^= 0xFF
         (place / "bad.npz").write_bytes(content)
         try:
-            tokens = read_tokens(place / "bad.npz", tokenizer)
+            other, parts = read_tokens(place / "bad.npz", tokenizer)
+            codes = np.concatenate(list(parts))
         except TokenFileError:
             found += 1
         else:
-            np.testing.assert_array_equal(tokens.indices, expected.indices)
-            assert (tokens.frames, tokens.frame_rate, tokens.height) == (3, 8.0, 8)
+            np.testing.assert_array_equal(codes, expected)
+            assert other == header
     assert found > len(whole) // 5 / 3
 
 

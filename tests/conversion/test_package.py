@@ -93,8 +93,35 @@ def test_directories_that_are_no_tokenizer(tmp_path):
         with pytest.raises(PackageError, match=r"is neither an export nor a training workdir: it has no config.json"):
             tokjax.load(path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(PackageError, match=r"config.json is damaged or of another version of tokjax: config lacks the key data"):
+    with pytest.raises(PackageError, match=r"is damaged or of another version of tokjax: config.model.family must be"):
         tokjax.load(tmp_path)
+
+
+def test_a_key_that_came_later_takes_its_default_and_changes_no_digest(tmp_path):
+    path = write_tiny(tmp_path, "fsq")
+    before = digest(tokjax.load(path))
+    old = json.loads((path / "config.json").read_text())
+    for section, key in ((old["model"], "remat"), (old["model"]["quantizer"], "num_codebooks"), (old, "stages")):
+        del section[key]
+    del old["data"]["train"]["videos"]["weight"]
+    (path / "config.json").write_text(json.dumps(old))
+    again = tokjax.load(path)
+    assert again.config.to_dict() == tiny_config("fsq").to_dict()
+    assert_same_weights(again, tiny_tokenizer("fsq"))
+    assert digest(again) == before
+    old["model"]["chanels"] = 3
+    (path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(PackageError, match=r"unknown key config.model.chanels; did you mean 'channels'\?"):
+        tokjax.load(path)
+
+
+def test_a_damaged_export_is_named_without_a_word_about_training(tmp_path):
+    path = write_tiny(tmp_path)
+    victim = path / "checkpoints" / "7" / "state" / "manifest.ocdbt"
+    victim.write_bytes(victim.read_bytes()[:-1])
+    with pytest.raises(RuntimeError, match=r"step 7: state/manifest.ocdbt has \d+ bytes.*bring one back from a copy$") as caught:
+        tokjax.load(path)
+    assert "workdir" not in str(caught.value) and "begin anew" not in str(caught.value)
 
 
 def test_digests_tell_models_apart():

@@ -42,7 +42,7 @@ def save_and_restore(directory: Path) -> dict:
     checkpoints.close()
     found = {}
     for count in (8, 4, 1):
-        restored = Checkpoints(directory).restore(abstract_on(count)).state
+        restored = Checkpoints(directory).restore(abstract_on(count), 3).state
         kernel, moment = restored["params"]["kernel"], restored["optimizer"][0].mu["kernel"]
         found[count] = {
             "equal": bits(restored) == bits(make_state()),

@@ -34,7 +34,7 @@ def save_restore_and_fall_back(directory: Path, index: int) -> dict:
     places = parameter_sharding(shapes, mesh)
     abstract = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, places)
     checkpoints = Checkpoints(directory, keep=2)
-    found = {"empty": checkpoints.restore(abstract) is None}
+    found = {"empty": checkpoints.newest() is None}
     for step in (1, 2, 3):
         checkpoints.save(step, jax.jit(make_state, static_argnums=0, out_shardings=places)(step), {"step": step})
     checkpoints.wait()
@@ -43,7 +43,7 @@ def save_restore_and_fall_back(directory: Path, index: int) -> dict:
         path = max((directory / "3").rglob("d/*"), key=lambda file: file.stat().st_size)
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     sync_global_devices("damaged")
-    restored = checkpoints.restore(abstract)
+    restored = checkpoints.restore(abstract, checkpoints.newest())
     a = restored.state["params"]["a"]
     found |= {"step": restored.step, "record": restored.record, "shard": a.addressable_shards[0].data.shape}
     found["equal"] = all((np.asarray(s.data) == np.arange(VALUES)[s.index] * 2).all() for s in a.addressable_shards)
@@ -55,7 +55,7 @@ def save_restore_and_fall_back(directory: Path, index: int) -> dict:
         if index == 0:
             (directory / str(step) / "record" / "metadata").write_text("")
     try:
-        Checkpoints(directory).restore(abstract)
+        Checkpoints(directory).newest()
     except CheckpointError as error:
         found["error"] = str(error)
     return found

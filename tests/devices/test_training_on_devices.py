@@ -10,12 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from tiny_experiment import write_data
+from tiny_experiment import config_in, write_data
 
+from tokjax.training.checkpoints import read
+from tokjax.training.loop import Run
 from tokjax.training.saved_steps import finished_steps
 from tokjax.training.telemetry import read_metrics
+from tokjax.training.workdir import lock_workdir
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -87,12 +91,12 @@ def test_a_run_moves_from_8_devices_to_4_and_to_1(data, eight, one, tmp_path):
     assert_same_run(last, one)
 
 
-def start_two(data: Path, workdir: Path, *overrides: str) -> list[subprocess.Popen]:
+def start_two(data: Path, workdir: Path, *overrides: str, variant: str = "wide") -> list[subprocess.Popen]:
     """Two processes of one device each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    command = ["-m", "tokjax.cli", "train", "--config", ROOT / "tests" / "tiny_experiment.py:wide", "--workdir", workdir]
+    command = ["-m", "tokjax.cli", "train", "--config", ROOT / "tests" / f"tiny_experiment.py:{variant}", "--workdir", workdir]
     command += ["--coordinator", address, "--processes", 2, *overrides]
     return [start(1, *command, "--process-id", index, cwd=data) for index in (0, 1)]
 
@@ -101,6 +105,24 @@ def said(process: subprocess.Popen) -> list[str]:
     """Its lines, after it has ended; those of the library that connects the processes are left out."""
     out, _ = process.communicate(timeout=300)
     return [line for line in out.splitlines() if not line.startswith("[Gloo]")]
+
+
+def test_two_processes_train_a_small_model_and_its_codebook_as_one_does(data, tmp_path):
+    """The codes are moving averages over the whole batch, of which each process has half."""
+    processes = start_two(data, tmp_path / "two", "--config.training.steps=3", variant="codes")
+    config = config_in(data, "codes")
+    config.training.steps = 3
+    with lock_workdir(tmp_path / "one"):
+        Run(config, tmp_path / "one").train()
+    spoken, _ = (said(process) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], spoken
+    assert "2 device(s)" in spoken[0]
+    two, one = (read_metrics(tmp_path / name) for name in ("two", "one"))
+    for name in ("loss", "commitment", "codebook_perplexity", "gradient_norm"):
+        np.testing.assert_allclose([row[name] for row in two], [row[name] for row in one], rtol=1e-4, err_msg=name)
+    books = [read(tmp_path / name / "checkpoints", 3, ("model_state",))[1]["model_state"]["codebook"] for name in ("two", "one")]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *books)
+    assert any(leaf.std() > 0.1 for leaf in jax.tree.leaves(books[0]))
 
 
 @pytest.mark.slow

@@ -1,7 +1,4 @@
-"""Layers against numpy in float64, and the two forms of convolution against each other, gradients included."""
-
-import itertools
-from functools import partial
+"""Layers against numpy in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -9,65 +6,40 @@ import numpy as np
 import pytest
 
 from tokjax.models import layers
-from tokjax.models.convolution import CONVOLUTION_FORM, convolve
-
-SHAPES = [
-    # kernel, strides, pads
-    ((3, 3, 3), (1, 1, 1), ((2, 0), (1, 1), (1, 1))),
-    ((3, 3, 3), (2, 1, 1), ((1, 0), (1, 1), (1, 1))),
-    ((3, 1, 1), (1, 1, 1), ((2, 0), (0, 0), (0, 0))),
-    ((1, 3, 3), (1, 2, 2), ((0, 0), (0, 1), (0, 1))),
-    ((1, 1, 1), (1, 1, 1), ((0, 0), (0, 0), (0, 0))),
-    ((1, 1, 1), (2, 1, 1), ((0, 0), (0, 0), (0, 0))),
-    ((3, 3, 3), (2, 2, 2), ((1, 1), (1, 1), (1, 1))),
-    ((4, 2, 2), (3, 1, 2), ((0, 2), (0, 0), (1, 0))),
-    ((2, 3, 1), (1, 1, 1), ((5, 4), (2, 2), (0, 0))),
-    ((5, 1, 1), (1, 1, 1), ((4, 0), (0, 0), (0, 0))),
-]
 
 
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def by_hand(x, kernel, strides, pads):
-    """Convolution in float64, one tap after the other."""
-    x = np.pad(x.astype(np.float64), ((0, 0), *pads, (0, 0)))
-    lengths = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:4], kernel.shape, strides, strict=False)]
-    total = np.zeros((x.shape[0], *lengths, kernel.shape[-1]))
-    for taps in itertools.product(*map(range, kernel.shape[:3])):
-        where = tuple(slice(k, k + s * (n - 1) + 1, s) for k, s, n in zip(taps, strides, lengths, strict=True))
-        total += x[(slice(None), *where)] @ kernel[taps].astype(np.float64)
-    return total
+@pytest.mark.parametrize(
+    ("kernel", "strides", "causal", "noncausal"),
+    [
+        ((3, 3, 3), (1, 1, 1), [(2, 0), (1, 1), (1, 1)], [(1, 1), (1, 1), (1, 1)]),
+        ((3, 3, 3), (2, 1, 1), [(1, 0), (1, 1), (1, 1)], [(0, 1), (1, 1), (1, 1)]),
+        ((1, 4, 4), (1, 1, 1), [(0, 0), (1, 2), (1, 2)], [(0, 0), (1, 2), (1, 2)]),
+    ],
+)
+def test_pads(kernel, strides, causal, noncausal):
+    assert layers.default_pads(kernel, strides) == layers.default_pads(kernel, strides, "causal_v1_1") == causal
+    assert layers.default_pads(kernel, strides, "noncausal") == noncausal
 
 
 @pytest.mark.parametrize(
-    ("kernel", "strides", "pads", "frames"),
-    [(*one, frames) for one in SHAPES for frames in (1, 4, 5) if frames + sum(one[2][0]) >= one[0][0]],
+    ("causality", "pads", "mode"),
+    [
+        ("causal", (2, 0), "constant"),
+        ("causal_v1_1", (2, 0), "edge"),
+        ("noncausal", (1, 1), "constant"),
+    ],
 )
-def test_both_forms_are_the_convolution(kernel, strides, pads, frames):
-    x, k = normal(2, frames, 6, 5, 3), normal(*kernel, 3, 4, seed=1)
-    expected = by_hand(x, k, strides, pads)
-    cotangent = normal(*expected.shape, seed=2)
-
-    def run(form, x, k):
-        token = CONVOLUTION_FORM.set(form)
-        y = convolve(x, k, strides, pads)
-        CONVOLUTION_FORM.reset(token)
-        return jnp.sum(y * cotangent), y
-
-    gradients = {}
-    for form in ("direct", "shifted"):
-        (_, y), gradients[form] = jax.jit(jax.value_and_grad(partial(run, form), (0, 1), has_aux=True))(x, k)
-        np.testing.assert_allclose(y, expected, atol=2e-5)
-    for direct, shifted in zip(gradients["direct"], gradients["shifted"], strict=True):
-        np.testing.assert_allclose(shifted, direct, atol=5e-5)
-
-
-def test_causal_pads():
-    assert layers.causal_pads((3, 3, 3), (1, 1, 1)) == [(2, 0), (1, 1), (1, 1)]
-    assert layers.causal_pads((3, 3, 3), (2, 1, 1)) == [(1, 0), (1, 1), (1, 1)]
-    assert layers.causal_pads((1, 4, 4), (1, 1, 1)) == [(0, 0), (1, 2), (1, 2)]
+def test_what_a_convolution_finds_outside_of_a_video(causality, pads, mode):
+    x, kernel = normal(1, 3, 2, 2, 4), normal(3, 1, 1, 4, 5, seed=1)
+    padded = np.pad(x, ((0, 0), pads, (0, 0), (0, 0), (0, 0)), mode=mode)
+    expected = sum(padded[:, tap : tap + 3] @ kernel[tap, 0, 0] for tap in range(3))
+    conv = layers.Conv(5, (3, 1, 1), style=layers.Style(causality=causality))
+    found = conv.apply({"params": {"kernel": kernel, "bias": np.zeros(5, np.float32)}}, x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def normalised(x, scale, bias, axes):
@@ -83,7 +55,9 @@ def test_layernorm():
     np.testing.assert_allclose(found, y * scale + bias, atol=1e-5)
 
 
-@pytest.mark.parametrize(("extent", "axes"), [("frame", (2, 3, 5)), ("position", (5,))])
+@pytest.mark.parametrize(
+    ("extent", "axes"), [("position", (5,)), ("pixel", (1, 5)), ("frame", (2, 3, 5)), ("clip", (1, 2, 3, 5))]
+)
 def test_groupnorm_covers_its_extent(extent, axes):
     x, scale, bias = 3 + 2 * normal(2, 3, 4, 5, 128), normal(128, seed=1), normal(128, seed=2)
     y, *_ = normalised(x.reshape(2, 3, 4, 5, 32, 4), scale, bias, axes)
@@ -114,17 +88,13 @@ def test_attention_mixes_the_positions_of_a_frame():
     np.testing.assert_allclose(module.apply(params, x), expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("frames", [1, 4, 5])
-def test_time_is_halved_and_doubled_by_a_blend(frames):
-    x, alpha = normal(1, frames, 4, 4, 3), 1 / (1 + np.exp(-0.7))
-    zeros = {"kernel": np.zeros((3, 3, 3, 3, 3), np.float32), "bias": np.full(3, 0.5, np.float32)}
-    params = {"params": {"conv": zeros, "mix_factor": np.array([0.7], np.float32)}}
-    up = layers.TemporalUpsample().apply(params, x)
-    np.testing.assert_allclose(up, alpha * x[:, np.arange(2 * frames) // 2] + (1 - alpha) * 0.5, atol=1e-6)
-    if frames > 1:
-        before = np.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
-        mean = np.stack([before[:, 2 * j : 2 * j + 3].mean(1) for j in range(frames // 2)], 1)
-        np.testing.assert_allclose(layers.TemporalDownsample().apply(params, x), alpha * mean + (1 - alpha) * 0.5, atol=1e-6)
+@pytest.mark.parametrize(
+    ("kernel", "causal", "noncausal"),
+    [((1, 3, 3), "frame", "frame"), ((3, 1, 1), "position", "pixel"), ((3, 3, 3), "frame", "clip")],
+)
+def test_groups_cover_what_the_published_code_saw_at_once(kernel, causal, noncausal):
+    extent = {c: layers.norm_like(layers.Style(causality=c), kernel).extent for c in ("causal", "causal_v1_1", "noncausal")}
+    assert extent == {"causal": causal, "causal_v1_1": causal, "noncausal": noncausal}
 
 
 def test_he_keeps_the_variance_and_published_damps_it():

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_tokenizer import tiny_tokenizer
+from tiny_tokenizer import tiny_config, tiny_tokenizer
 
+from tokjax.models.tokenizer import Tokenizer, build
 from tokjax.models.values import to_float
 
 KINDS = ["kl", "fsq"]
@@ -53,8 +54,8 @@ def test_uint8_and_float_are_the_same_video():
 def test_a_whole_clip_is_encoded_as_the_module_does(kind, frames):
     tokenizer, video = tiny_tokenizer(kind), clip(frames)
     encoded = tokenizer.encode(video)
-    apply = jax.jit(lambda v, x: tokenizer.module.apply(v, x, method="encode"))
-    expected = apply(tokenizer.variables, to_float(jnp.asarray(video)))
+    apply = jax.jit(lambda v, x: tokenizer.module.apply(v, to_float(x), method="encode"))
+    expected = apply(tokenizer.variables, video)
     np.testing.assert_array_equal(encoded.latents, expected.latents)
     assert (encoded.indices is None) == (kind == "kl")
     if kind == "fsq":
@@ -132,3 +133,74 @@ def test_wrong_input_is_one_sentence(kind, call, wrong, message):
     with pytest.raises(ValueError, match=message) as caught:
         getattr(tiny_tokenizer(kind), call)(wrong)
     assert "\n" not in str(caught.value)
+
+
+def of_family(causality):
+    """The tiny tokenizer's weights as another family, all of which have the same parameters."""
+    one, config = tiny_tokenizer(), tiny_config()
+    config.model.causality = causality
+    return Tokenizer(build(config.model), one.variables, config)
+
+
+@pytest.mark.parametrize(
+    ("causality", "frames", "pads"),
+    [
+        ("causal", 2, (0, 1)),
+        ("causal_v1_1", 3, (1, 0)),
+        ("noncausal", 1, (0, 1)),
+    ],
+)
+def test_each_family_pads_time_in_its_own_way_and_all_give_back_any_length(causality, frames, pads):
+    tokenizer, video = of_family(causality), clip(frames, 3, 4, np.float32)
+    module = tokenizer.module
+    assert module.pad_frames(frames) == pads and module.pad_sides(3, 4) == (4, 4)
+    encoded = tokenizer.encode(video)
+    assert encoded.latents.shape[1:] == module.latent_shape(frames + sum(pads), 4, 4)
+    padded = np.pad(video, ((0, 0), pads, (0, 1), (0, 0), (0, 0)), mode="edge")
+    decode = jax.jit(lambda v, x: module.apply(v, module.apply(v, x, method="encode").latents, method="decode"))
+    whole = decode(tokenizer.variables, padded)
+    assert whole.shape[1] == frames + sum(pads)
+    again = tokenizer.decode(encoded)
+    assert again.shape == video.shape
+    np.testing.assert_allclose(again, whole[:, pads[0] : pads[0] + frames, :3], atol=1e-5)
+
+
+def test_a_later_frame_reaches_an_earlier_latent_only_without_causality():
+    video = clip(4, dtype=np.float32)
+    later = video.copy()
+    later[:, 2:] = 0
+    moved = {}
+    for causality in ("causal", "causal_v1_1", "noncausal"):
+        tokenizer = of_family(causality)
+        pair = [np.asarray(tokenizer.encode(one).latents[:, 0]) for one in (video, later)]
+        moved[causality] = np.abs(pair[0] - pair[1]).max()
+    assert moved["causal"] < 1e-5 and moved["causal_v1_1"] < 1e-5 and moved["noncausal"] > 1e-2
+
+
+def test_a_clip_shorter_than_a_latent_is_refused_by_a_non_causal_module():
+    tokenizer = of_family("noncausal")
+    with pytest.raises(ValueError, match="a non-causal model needs clips of at least 2 frames; this one has 1"):
+        tokenizer.module.apply(tokenizer.variables, jnp.zeros((1, 1, 4, 4, 3)), method="moments")
+
+
+@pytest.mark.parametrize(
+    ("causality", "arguments", "message"),
+    [
+        (
+            "causal",
+            {"chunk_frames": 5},
+            "chunk_frames is 5, but must be a positive multiple of the 2 frames .* nearest are 4 and 6",
+        ),
+        ("causal", {"chunk_frames": 0}, "chunk_frames is 0, but must be a positive multiple .* nearest are 2 and 4"),
+        ("noncausal", {"chunk_frames": 4}, "this model sees a whole clip at once, later frames included"),
+        ("causal", {"chunk_frames": 4, "mode": "upstream"}, "mode='upstream' exists for VidTok's causal v1.1 models only"),
+        ("causal_v1_1", {"mode": "upstream"}, "mode='upstream' is a way to cut a video into chunks; give chunk_frames too"),
+        ("causal", {"mode": "fast"}, "mode must be exact or upstream, not 'fast'"),
+    ],
+)
+def test_chunks_that_cannot_be_are_refused_in_a_sentence(causality, arguments, message):
+    tokenizer = of_family(causality)
+    for call, given in ((tokenizer.encode, clip(5)), (tokenizer.decode, np.zeros((1, 2, 4, 4, 2), np.float32))):
+        with pytest.raises(ValueError, match=message) as caught:
+            call(given, **arguments)
+        assert "\n" not in str(caught.value)

@@ -8,10 +8,13 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from tokjax.config import defaults
+from tokjax.conversion.vidtok import from_torch
+from tokjax.models.tokenizer import build
 
 _RULES = {
     "w": lambda n, fan_in: n / math.sqrt(fan_in),
@@ -44,7 +47,9 @@ def model_config(meta: dict[str, Any]) -> ConfigDict:
     """Our `config.model` for the original's yaml."""
     params = meta["config"]["params"]
     theirs, regularizer = params["encoder_config"]["params"], params["regularizer_config"]
+    target = params["encoder_config"]["target"]
     config = defaults().model
+    config.causality = "noncausal" if "noncausal" in target else "causal_v1_1" if "v1_1" in target else "causal"
     config.channels, config.channel_multipliers = theirs["ch"], tuple(theirs["ch_mult"])
     config.blocks_per_level, config.latent_channels = theirs["num_res_blocks"], theirs["z_channels"]
     config.time_factor, config.norm = theirs["time_downsample_factor"], theirs["norm_type"]
@@ -59,3 +64,11 @@ def model_config(meta: dict[str, Any]) -> ConfigDict:
 def channels_last(array: np.ndarray) -> np.ndarray:
     """[b,c,t,h,w] -> [b,t,h,w,c]."""
     return np.moveaxis(array, 1, -1)
+
+
+def load_model(meta: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """(module, variables) of a golden file of VidTok."""
+    config = model_config(meta)
+    model = build(config)
+    template = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 1, 16, 16, 3), np.float32))["params"]
+    return model, {"params": from_torch(state_dict(meta), template, config.norm, config.causality)}

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from tokjax.quantizers.usage import dead_codes, entropy_bits, histogram, perplexity, usage
+from tokjax.quantizers.usage import batch_statistics, dead_codes, entropy_bits, histogram, perplexity, usage
 
 
 @pytest.mark.parametrize("case", ["c256", "c4096"])
@@ -56,3 +56,28 @@ def test_nothing_counted_is_refused():
     for measure in (usage, dead_codes, perplexity, entropy_bits):
         with pytest.raises(ValueError, match="no code has been counted"):
             measure(np.zeros(8, int))
+
+
+@pytest.mark.parametrize("size", [40, 2**18, 2**18 + 1, 2**30])
+def test_statistics_of_one_batch(size):
+    indices = np.random.default_rng(0).integers(0, 40, (3, 2, 4, 4))
+    indices[0] = 7
+    counts = np.bincount(indices.ravel())
+    found = jax.jit(batch_statistics, static_argnums=1)(indices, size)
+    assert all(value.shape == () and value.dtype == np.float32 for value in found.values())
+    used = np.count_nonzero(counts)
+    assert float(found["codebook_usage"]) == pytest.approx(used / size)
+    assert float(found["dead_codes"]) == pytest.approx(size - used)
+    assert float(found["codebook_perplexity"]) == pytest.approx(perplexity(counts), rel=1e-5)
+
+
+def test_statistics_of_several_codebooks_are_means():
+    indices = np.random.default_rng(0).integers(0, 9, (2, 1, 4, 4, 3))
+    found = batch_statistics(indices, 9)
+    for name, value in found.items():
+        assert float(value) == pytest.approx(np.mean([batch_statistics(indices[..., i], 9)[name] for i in range(3)]))
+
+
+def test_statistics_of_a_codebook_of_any_size_take_the_memory_of_the_batch():
+    memory = jax.jit(batch_statistics, static_argnums=1).lower(jax.ShapeDtypeStruct((10240,), np.int32), 2**30).compile()
+    assert memory.memory_analysis().temp_size_in_bytes < 1e6

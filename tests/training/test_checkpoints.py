@@ -50,6 +50,11 @@ def assert_bitwise_equal(found, expected):
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
+def restore_newest(directory: Path, state: State):
+    checkpoints = Checkpoints(directory)
+    return checkpoints.restore(shapes_of(state), checkpoints.newest())
+
+
 @pytest.fixture
 def saved(tmp_path):
     """Checkpoints of the steps 1 and 2."""
@@ -62,15 +67,16 @@ def saved(tmp_path):
 
 
 def test_the_newest_state_and_its_record_come_back_bitwise(saved, tmp_path):
-    restored = Checkpoints(tmp_path / "checkpoints").restore(shapes_of(make_state()))
+    restored = restore_newest(tmp_path / "checkpoints", make_state())
     assert restored.step == 2
     assert restored.record == {"step": 2, "names": ["ä"]}
     assert_bitwise_equal(restored.state, make_state(2))
     assert saved.steps() == [1, 2]
 
 
-def test_nothing_saved_restores_nothing(tmp_path):
-    assert Checkpoints(tmp_path / "new" / "checkpoints").restore(shapes_of(make_state())) is None
+def test_nothing_saved_has_no_newest_step(saved, tmp_path):
+    assert Checkpoints(tmp_path / "new" / "checkpoints").newest() is None
+    assert saved.newest() == 2
 
 
 def test_a_state_may_be_donated_as_soon_as_save_returns(tmp_path):
@@ -119,7 +125,7 @@ def test_a_step_that_is_there_already_is_left_as_it_is(saved, tmp_path):
     before = (tmp_path / "checkpoints" / "2" / "digests.json").stat().st_mtime_ns
     saved.save(2, make_state(2), {})
     again = Checkpoints(tmp_path / "checkpoints")
-    again.restore(shapes_of(make_state()))
+    again.restore(shapes_of(make_state()), 2)
     again.save(2, make_state(2), {})
     again.close()
     assert (tmp_path / "checkpoints" / "2" / "digests.json").stat().st_mtime_ns == before
@@ -142,7 +148,7 @@ def test_saves_that_never_finished_are_never_used_and_cleared_away(saved, tmp_pa
     (directory / "4.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
     assert read(directory)[0] == 1
     with caplog.at_level(logging.WARNING):
-        restored = Checkpoints(directory).restore(shapes_of(make_state()))
+        restored = restore_newest(directory, make_state())
     assert restored.step == 1
     assert [path.name for path in directory.iterdir()] == ["1"]
     assert "removed" in caplog.text and str(directory / "3") in caplog.text
@@ -168,7 +174,7 @@ def test_saves_that_never_finished_are_never_used_and_cleared_away(saved, tmp_pa
 )
 def test_a_state_of_another_kind_is_refused_by_name(saved, tmp_path, change, sentence):
     with pytest.raises(CheckpointError, match=sentence):
-        Checkpoints(tmp_path / "checkpoints").restore(shapes_of(change(make_state())))
+        restore_newest(tmp_path / "checkpoints", change(make_state()))
 
 
 def test_parts_are_read_without_knowing_the_rest(saved, tmp_path):

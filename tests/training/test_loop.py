@@ -158,7 +158,7 @@ def test_changed_data_is_refused(short, data, tmp_path):
     (workdir / "config.json").write_text(json.dumps(moved))
     assert train(config, workdir)[0] == FINISHED  # elsewhere, but the same
     (folder / "images" / "00.jpg").unlink()
-    with pytest.raises(TrainingError, match="the data of stream 'images' is not what this run was started with"):
+    with pytest.raises(DataError, match="the data of stream 'images' is not what this run was started with"):
         train(config, workdir)
 
 

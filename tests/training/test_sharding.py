@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from tokjax.training.sharding import _mesh_shape, _spec, global_batch, make_mesh
+from tokjax.models.mesh import _mesh_shape, make_mesh
+from tokjax.training.sharding import _spec, global_batch
 
 
 @pytest.mark.parametrize(

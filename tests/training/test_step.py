@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tokjax.config import defaults
+from tokjax.quantizers.entropy import GridLosses
 from tokjax.quantizers.fsq import FSQ
 from tokjax.quantizers.kl import KL
 from tokjax.training.optimizers import make_optimizer
@@ -16,7 +17,13 @@ from tokjax.training.step import make_loss, make_train_step
 
 class Tiny(nn.Module):
     quantizer: object
-    space_factor = 1
+    time_factor = space_factor = 1
+
+    def pad_frames(self, frames):
+        return 0, 0
+
+    def pad_sides(self, height, width):
+        return height, width
 
     @nn.compact
     def __call__(self, video, rng=None, train=False, step=0):
@@ -26,7 +33,7 @@ class Tiny(nn.Module):
 
 
 # The entropy of the mean code is of a whole batch, so it is not the mean over parts: left out.
-WITHOUT_ENTROPY = FSQ(levels=(5, 4), entropy_weight=0.0)
+WITHOUT_ENTROPY = FSQ(levels=(5, 4), losses=GridLosses(entropy_weight=0.0))
 
 
 def make(quantizer=WITHOUT_ENTROPY, accumulation=1, **optimizer):
@@ -36,7 +43,7 @@ def make(quantizer=WITHOUT_ENTROPY, accumulation=1, **optimizer):
     config.training.accumulation = accumulation
     model = Tiny(quantizer)
     transform = make_optimizer(config.optimizer, 100)
-    state = initial_state(model, transform, 0, ema=config.optimizer.ema_decay > 0)
+    state = initial_state(model, transform, 0, config.optimizer.ema_decay > 0, config.optimizer.freeze)
     return model, config, state, jax.jit(make_train_step(model, transform, config))
 
 
@@ -63,7 +70,7 @@ def test_parts_of_a_batch_get_noise_of_their_own():
     half = clips(batch=4)
     _, metrics = step(state, np.repeat(half, 2, axis=0))  # strided parts: each is `half`
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 0), 2)
-    each = [make_loss(model, config)(state.params, jnp.asarray(half), key, 0)[0] for key in keys]
+    each = [make_loss(model, config)(state.params, {}, jnp.asarray(half), key, 0)[0] for key in keys]
     assert abs(each[0] - each[1]) > 1e-4
     np.testing.assert_allclose(metrics["loss"], np.mean(each), rtol=1e-5)
 
@@ -79,6 +86,23 @@ def test_the_loss_is_what_the_config_says():
     np.testing.assert_allclose(metrics["loss"], distance + 0.3 * quantized.losses["regularization"], rtol=1e-5)
     shown = (video / 127.5 - 1 - np.clip(reconstruction, -1, 1)) / 2
     np.testing.assert_allclose(metrics["psnr"], np.mean(-10 * np.log10((shown**2).mean(axis=(2, 3, 4)) + 1e-8)), rtol=1e-4)
+
+
+def test_the_use_of_the_codes_is_that_of_the_whole_batch():
+    """Counted by hand; half of the clips are black, so the parts of a batch use the codes differently."""
+    video = clips()
+    video[::2] = 0
+    for parts in (1, 2):
+        *_, state, step = make(accumulation=parts)
+        _, metrics = step(state, video)
+        _, quantized = Tiny(WITHOUT_ENTROPY).apply({"params": state.params}, video / 127.5 - 1)
+        counts = np.bincount(np.ravel(quantized.indices), minlength=20)
+        p = counts / counts.sum()
+        assert 2 < (counts > 0).sum() < 20
+        np.testing.assert_allclose(metrics["codebook_usage"], (counts > 0).mean(), rtol=1e-6)
+        np.testing.assert_allclose(metrics["codebook_perplexity"], np.exp(-np.sum(p * np.log(p + 1e-10))), rtol=1e-4)
+    *_, state, step = make(KL())
+    assert "codebook_usage" not in step(state, video)[1]
 
 
 def test_a_batch_that_is_not_finite_changes_nothing_but_the_counts():

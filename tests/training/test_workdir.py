@@ -46,10 +46,19 @@ def test_the_lock_is_free_after_kill_9(holder, tmp_path):
         assert (tmp_path / "run" / "lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def test_the_lock_is_free_after_the_block(tmp_path):
-    for _ in range(2):
-        with lock_workdir(tmp_path):
-            pass
+def test_the_lock_is_held_within_the_block_and_free_after_it_however_it_ends(tmp_path):
+    took = []
+    for ending in (None, RuntimeError("a run that failed"), None):
+        try:
+            with lock_workdir(tmp_path):
+                took.append(ending)
+                with pytest.raises(WorkdirBusy, match=f"in use by process {os.getpid()} on "), lock_workdir(tmp_path):
+                    took.append("twice")
+                if ending:
+                    raise ending
+        except RuntimeError as error:
+            assert error is ending
+    assert len(took) == 3 and "twice" not in took
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is found out before the work
     mesh = make_mesh({"data": -1, "fsdp": 1, "context": 1})
     with tqdm(unit=" clips", desc="evaluate", disable=None) as bar:
-        params = tokenizer.variables["params"]
-        result, pictures = validate_model(tokenizer.module, params, streams, mesh, lambda done: bar.update(done - bar.n))
+        module, variables = tokenizer.module, tokenizer.variables
+        result, pictures = validate_model(module, variables, streams, mesh, lambda done: bar.update(done - bar.n))
     history = read_metrics(args.model)
     add_context(result, tokenizer, streams, step, [] if args.data else history)
     write_atomically(output / "evaluation.json", json.dumps(result, indent=2) + "\n")

@@ -1,8 +1,8 @@
 """A trained tokenizer as a directory, and back: `export` writes what `load` reads.
 
-An export holds `config.json`, the parameters as an Orbax checkpoint in `checkpoints/`, with a digest for every file, and a model
-card. `load` also opens a training workdir, at its newest sound checkpoint, with the parameters' moving average where the run
-kept one.
+An export holds `config.json`, the model's variables as an Orbax checkpoint in `checkpoints/`, with a digest for every file, and a
+model card. `load` also opens a training workdir, at its newest sound checkpoint, with the config of the stage it is of, and with
+the parameters' moving average where the run kept one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tokjax import __version__
-from tokjax.config import from_json, to_json, validate
+from tokjax.config import defaults, from_json, to_json, validate
 from tokjax.models.tokenizer import Tokenizer, build
 from tokjax.training.checkpoints import Checkpoints, read
+from tokjax.training.stages import stage_of, stages_of
 from tokjax.training.workdir import write_atomically
 
 
@@ -45,11 +46,15 @@ def load_with_step(path: Path, step: int | None = None) -> tuple[Tokenizer, int]
     """`load`, and the training step that the weights are of."""
     if not (path / "config.json").is_file():
         raise PackageError(f"{path} is neither an export nor a training workdir: it has no config.json")
-    config = _read_config(path / "config.json")
-    key = "ema" if config.optimizer.ema_decay > 0 else "params"
-    step, trees, _ = read(path / "checkpoints", step, (key,))
-    params = jax.tree.map(jnp.asarray, trees[key])
-    return Tokenizer(build(config.model), {"params": params}, config), step
+    stages = stages_of(_read_config(path / "config.json"))
+
+    def parts(step: int) -> tuple[str, str]:
+        return "ema" if stage_of(stages, step).config.optimizer.ema_decay > 0 else "params", "model_state"
+
+    step, trees, _ = read(path / "checkpoints", step, parts)
+    params, model_state = (jax.tree.map(jnp.asarray, trees[part]) for part in parts(step))
+    config = stage_of(stages, step).config
+    return Tokenizer(build(config.model), {"params": params, **model_state}, config), step
 
 
 def _read_config(path: Path) -> ConfigDict:
@@ -78,12 +83,14 @@ def write(tokenizer: Tokenizer, output: Path, step: int, source: str) -> None:
     """Writes `tokenizer` to `output`, complete or not at all."""
     partial = output.with_name(f".{output.name}.partial")
     config = ConfigDict(tokenizer.config.to_dict())
-    config.optimizer.ema_decay = 0.0  # an export holds one set of parameters
+    config.optimizer.ema_decay, config.stages = 0.0, ConfigDict()  # an export holds one set of parameters, of one stage
     shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
     partial.mkdir(parents=True)
     try:
         checkpoints = Checkpoints(partial / "checkpoints", keep=1)
-        checkpoints.save(step, {"params": tokenizer.variables["params"]}, {"source": source})
+        params, model_state = tokenizer.variables["params"], {**tokenizer.variables}
+        del model_state["params"]
+        checkpoints.save(step, {"params": params, "model_state": model_state}, {"source": source})
         checkpoints.close()
         write_atomically(partial / "config.json", to_json(config))
         write_atomically(partial / "README.md", model_card(tokenizer, step, source))
@@ -93,25 +100,35 @@ def write(tokenizer: Tokenizer, output: Path, step: int, source: str) -> None:
 
 
 def digest(tokenizer: Tokenizer) -> str:
-    """Names a model by its configuration and weights, so that tokens of one are not decoded by another."""
-    computes = {key: value for key, value in tokenizer.config.model.to_dict().items() if key not in ("remat", "init")}
+    """Names a model by its configuration and variables, so that tokens of one are not decoded by another.
+
+    Values that are the default are left out, so that a key which a later version adds changes no name.
+    """
+    model = tokenizer.config.model
+    computes = _unusual(model.to_dict(), defaults(model.family).model.to_dict() | {"family": None})
+    computes = {key: value for key, value in computes.items() if key not in ("remat", "init")}
     total = hashlib.sha256(json.dumps(computes, sort_keys=True).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tokenizer.variables["params"]):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(tokenizer.variables)):
         total.update(jax.tree_util.keystr(path).encode())
         total.update(np.asarray(leaf).tobytes())
     return total.hexdigest()
+
+
+def _unusual(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    differing = {key: value for key, value in values.items() if value != usual[key]}
+    return {key: _unusual(value, usual[key]) if isinstance(value, dict) else value for key, value in differing.items()}
 
 
 def model_card(tokenizer: Tokenizer, step: int, source: str) -> str:
     """What the weights are and how to use them, in Markdown."""
     module, config = tokenizer.module, tokenizer.config
     parameters = sum(leaf.size for leaf in jax.tree.leaves(tokenizer.variables["params"]))
-    codes, side = module.quantizer.codebook_size, module.space_factor
+    side = module.space_factor
     rows: dict[str, Any] = {
-        "family": f"{config.model.family}, {config.model.causality}",
+        "family": f"{config.model.family}, {config.model.get('causality') or config.model.mode}",
         "parameters": f"{parameters:,}",
         "latents": f"{module.latent_channels} channels for {module.time_factor}x{side}x{side} pixels",
-        "codes": f"{codes:,} (FSQ {module.quantizer.levels})" if codes else "none, latents are continuous (KL)",
+        "codes": _codes(module.quantizer.codebook_size, config.model.quantizer),
         "step": step,
         "source": source,
         "tokjax": __version__,
@@ -131,3 +148,12 @@ encoded = tokenizer.encode(video)  # [batch, time, height, width, 3], uint8 0..2
 again = tokenizer.decode(encoded)
 ```
 """
+
+
+def _codes(size: int | None, quantizer: ConfigDict) -> str:
+    name = "" if quantizer.name == "none" else f" ({quantizer.name.upper()})"
+    if size is None:
+        return f"none, latents are continuous{name}"
+    several = f"{quantizer.num_codebooks} codebooks of " if quantizer.num_codebooks > 1 else ""
+    levels = f" {quantizer.levels}" if quantizer.levels else ""
+    return f"{several}{size:,} ({quantizer.name.upper()}{levels})"

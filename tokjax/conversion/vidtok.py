@@ -1,4 +1,7 @@
-"""Names and layouts of VidTok's published PyTorch state dict, and ours: one rule, used in both directions."""
+"""Names and layouts of VidTok's published PyTorch state dict, and ours: one rule, used in both directions.
+
+The ablations of the paper were never published as code; their state dicts are named as the published modules in the same places.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,21 @@ import numpy as np
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _LEVEL_PARTS = {
     "block": "{side}.{level}.block.{index}",
+    "joint_block": "{side}.{level}.block.{index}",
     "temporal_block": "{side}_temporal.{level}.block.{index}",
     "downsample": "down.{level}.downsample",
+    "joint_downsample": "down.{level}.downsample",
     "temporal_downsample": "down_temporal.{level}.downsample",
     "upsample": "up.{level}.upsample",
+    "joint_upsample": "up.{level}.upsample",
     "temporal_upsample": "up_temporal.{level}.upsample",
 }
+# Plain 2-D convolutions, and 1-D ones over time, in the published code; all others are 3-D.
+_FRAMES = re.compile(r"level_\d+/(block_\d+|downsample|upsample)/|mid/frame_block_\d+/")
+_TIME = re.compile(r"(level_\d+|mid)/temporal_block_\d+/")
 
 
-def torch_name(path: tuple[str, ...], norm: str = "layernorm") -> str:
+def torch_name(path: tuple[str, ...], norm: str = "layernorm", causality: str = "causal") -> str:
     """The published name of the parameter at `path`, e.g. ("encoder", "level_0", "block_1", "conv2", "kernel")."""
     half, *parts, leaf = path
     names = [half]
@@ -33,22 +42,22 @@ def torch_name(path: tuple[str, ...], norm: str = "layernorm") -> str:
     if leaf == "mix_factor":
         return ".".join([*names, leaf])
     # The published causal convolutions and layer norms are wrappers around a torch layer; its plain 2-D convolutions are not.
-    if leaf in ("kernel", "bias") and "norm" not in parts[-1] and not _is_frame_convolution(path):
+    if parts and "norm" in parts[-1]:
+        names += ["norm"] if norm == "layernorm" else []
+    elif causality != "noncausal" and not _extends(_FRAMES, path):
         names.append("conv")
-    elif "norm" in parts[-1] and norm == "layernorm":
-        names.append("norm")
     return ".".join([*names, _LEAVES[leaf]])
 
 
-def _is_frame_convolution(path: tuple[str, ...]) -> bool:
-    return len(path) > 3 and re.fullmatch(r"block_\d+|downsample|upsample", path[2]) is not None and path[1].startswith("level_")
+def _extends(place: re.Pattern, path: tuple[str, ...]) -> bool:
+    return place.match("/".join(path[1:])) is not None
 
 
 def _torch_axes(path: tuple[str, ...]) -> tuple[int, ...]:
     """The kernel axes (of time, height, width) that the published kernel has."""
-    if _is_frame_convolution(path):
+    if _extends(_FRAMES, path):
         return (1, 2)
-    return (0,) if path[1].startswith("level_") and path[2].startswith("temporal_block") else (0, 1, 2)
+    return (0,) if _extends(_TIME, path) else (0, 1, 2)
 
 
 def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -56,19 +65,23 @@ def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ..
     return (shape[4], shape[3], *(shape[axis] for axis in _torch_axes(path))) if path[-1] == "kernel" else tuple(shape)
 
 
-def _pairs(params: Mapping[str, Any], norm: str) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+def _pairs(params: Mapping[str, Any], norm: str, causality: str) -> Iterator[tuple[tuple[str, ...], Any, str]]:
     for path, value in flax.traverse_util.flatten_dict(params).items():
-        yield path, value, torch_name(path, norm)
+        if path[0] not in ("encoder", "decoder"):
+            raise ValueError(f"the published state dict has no place for {'/'.join(path)}: its models' quantizers learn nothing")
+        yield path, value, torch_name(path, norm, causality)
 
 
-def from_torch(state: Mapping[str, np.ndarray], template: Mapping[str, Any], norm: str = "layernorm") -> dict[str, Any]:
+def from_torch(
+    state: Mapping[str, np.ndarray], template: Mapping[str, Any], norm: str = "layernorm", causality: str = "causal"
+) -> dict[str, Any]:
     """Parameters shaped like `template` (arrays or shapes) from a published state dict.
 
     Raises:
       ValueError: a tensor is missing, is left over (names that begin with `loss.` are not ours), or has another shape.
     """
     flat, used = {}, set()
-    for path, value, name in _pairs(template, norm):
+    for path, value, name in _pairs(template, norm, causality):
         if name not in state:
             raise ValueError(f"the checkpoint lacks the tensor {name}, which this model needs; is it of another configuration?")
         tensor, shape = np.asarray(state[name]), _torch_shape(path, value.shape)
@@ -84,10 +97,10 @@ def from_torch(state: Mapping[str, np.ndarray], template: Mapping[str, Any], nor
     return flax.traverse_util.unflatten_dict(flat)
 
 
-def to_torch(params: Mapping[str, Any], norm: str = "layernorm") -> dict[str, np.ndarray]:
+def to_torch(params: Mapping[str, Any], norm: str = "layernorm", causality: str = "causal") -> dict[str, np.ndarray]:
     """The published state dict of our parameters; `from_torch` of it gives them back bit for bit."""
     state = {}
-    for path, value, name in _pairs(params, norm):
+    for path, value, name in _pairs(params, norm, causality):
         value = np.asarray(value)
         if path[-1] == "kernel":
             kept = _torch_axes(path)

@@ -181,12 +181,30 @@ def read_video(path: Path) -> tuple[Iterator[np.ndarray], float]:
 
 def _read_frames(path: Path) -> Iterator[Any]:
     """First the frame rate, then the frames."""
+    with _opened(path) as (container, stream):
+        yield float(stream.average_rate or stream.guessed_rate or 1)
+        reformatter = VideoReformatter()
+        yield from (_rgb_array(frame, reformatter) for frame in container.decode(stream))
+
+
+def count_frames(path: Path) -> int:
+    """How many frames a video file says it holds. Where its header does not say, its packets are counted, without decoding.
+
+    It may show another number: players leave out what lies before the start that a file asks for.
+
+    Raises:
+      DataError: not a video, or damaged. OSError.
+    """
+    with _opened(Path(path)) as (container, stream):
+        return stream.frames or sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The container in a file and its first video stream; what is wrong with them becomes DataError."""
     try:
         with open(path, "rb") as file, av.open(file, **_OPEN) as container:
-            stream = _video_stream(container)
-            yield float(stream.average_rate or stream.guessed_rate or 1)
-            reformatter = VideoReformatter()
-            yield from (_rgb_array(frame, reformatter) for frame in container.decode(stream))
+            yield container, _video_stream(container)
     except (BadRecord, av.error.FFmpegError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -97,6 +97,7 @@ def training_batches(
     hosts: int = 1,
     workers: int = 0,
     bad_share: float,
+    open_with: Callable[[dict[str, Any]], Source] = open_source,
 ) -> Batches:
     """The batches from step `start` on.
 
@@ -106,6 +107,7 @@ def training_batches(
       host, hosts: this host gets the `host`-th of `hosts` equal parts of every batch.
       workers: processes that decode; 0 decodes in threads.
       bad_share: more than this share of a stream's records being bad ends the run.
+      open_with: gives the source of a stream, as `tokjax.data.sources.OpenOnce` does for sources that are open already.
 
     Raises:
       DataError: a source without records, or a batch that the hosts do not divide.
@@ -113,7 +115,7 @@ def training_batches(
     for name, stream in streams.items():
         if stream["batch"] % hosts:
             raise DataError(f"stream {name!r}: its batch of {stream['batch']} cannot be divided among {hosts} hosts")
-    sources = {name: open_source(dict(stream)) for name, stream in streams.items()}
+    sources = {name: open_with(dict(stream)) for name, stream in streams.items()}
     parts = [_stream_batches(name, sources[name], dict(stream), seed, host, hosts) for name, stream in streams.items()]
     mixed = grain.MapDataset.mix(parts, weights=[stream["weight"] for stream in streams.values()])[start:]
     threads = 1 if workers else min(8, os.cpu_count() or 1)
@@ -187,19 +189,22 @@ def read_clip(
     return record.id, transform(clip, stream, rng)
 
 
-def evaluation_batches(stream: Mapping[str, Any], *, host: int = 0, hosts: int = 1) -> EvaluationBatches:
+def evaluation_batches(
+    stream: Mapping[str, Any], *, host: int = 0, hosts: int = 1, open_with: Callable[[dict[str, Any]], Source] = open_source
+) -> EvaluationBatches:
     """Every record of a stream once, in order, from its first frame on, cropped at the centre, not flipped.
 
     Args:
       stream: a plain dict with the keys of `tokjax.config.stream`.
       host, hosts: this host gets the `host`-th of `hosts` equal parts of every batch.
+      open_with: as of `training_batches`.
 
     Raises:
       DataError: a source without records, or a batch that the hosts do not divide.
     """
     if stream["batch"] % hosts:
         raise DataError(f"the batch of {stream['batch']} over {stream['path']} cannot be divided among {hosts} hosts")
-    return EvaluationBatches(open_source(dict(stream)), stream, host, hosts)
+    return EvaluationBatches(open_with(dict(stream)), stream, host, hosts)
 
 
 class EvaluationBatches:

@@ -79,6 +79,20 @@ def open_source(stream: dict[str, Any]) -> Source:
     return FileSource(root, ids, "video")
 
 
+class OpenOnce:
+    """`open_source` for a process that reads the same streams again and again: each source is searched for files once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[tuple[str, str, str], Source] = {}
+
+    def __call__(self, stream: dict[str, Any]) -> Source:
+        """As `open_source`."""
+        place = stream["kind"], stream["path"], stream.get("table", "")
+        if place not in self._opened:
+            self._opened[place] = open_source(stream)
+        return self._opened[place]
+
+
 def _below(root: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Paths of the files with one of these suffixes, hidden ones left out, in an order that is the same everywhere."""
     paths = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())

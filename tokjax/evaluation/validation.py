@@ -11,33 +11,41 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tokjax.data.pipeline import evaluation_batches
+from tokjax.data.sources import Source, open_source
 from tokjax.evaluation.evaluator import Picture, evaluate
 from tokjax.models.values import to_float
 
 
 def validate_model(
-    model: Any, params: Any, streams: Mapping[str, Mapping[str, Any]], mesh: Mesh, progress: Callable[[int], None] | None = None
+    model: Any,
+    variables: Mapping[str, Any],
+    streams: Mapping[str, Mapping[str, Any]],
+    mesh: Mesh,
+    progress: Callable[[int], None] | None = None,
+    open_with: Callable[[dict[str, Any]], Source] = open_source,
 ) -> tuple[dict[str, Any], list[Picture]]:
     """Scores of the reconstruction from the mode of the latents, and a few pictures.
 
     Every process reads every clip and gets every result, so that all hold the same numbers.
 
     Args:
+      variables: the parameters, and the model's other collections where it has any.
       streams: `config.data.validation` as a plain dict.
+      open_with: gives the source of a stream.
     """
     axes = mesh.shape["data"] * mesh.shape["fsdp"]
     by_clip = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
     def reconstruct(video: np.ndarray) -> tuple[jax.Array, jax.Array | None]:
-        return _forward(model, mesh, params, jax.make_array_from_callback(video.shape, by_clip, lambda index: video[index]))
+        return _forward(model, mesh, variables, jax.make_array_from_callback(video.shape, by_clip, lambda index: video[index]))
 
-    batches = {name: _padded(evaluation_batches(stream), axes) for name, stream in streams.items()}
+    batches = {name: _padded(evaluation_batches(stream, open_with=open_with), axes) for name, stream in streams.items()}
     return evaluate(reconstruct, batches, codebook_size=model.quantizer.codebook_size, progress=progress)
 
 
 @partial(jax.jit, static_argnums=(0, 1))  # once for a run: its evaluations find the program compiled
-def _forward(model: Any, mesh: Mesh, params: Any, video: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    reconstruction, quantized = model.apply({"params": params}, to_float(video))
+def _forward(model: Any, mesh: Mesh, variables: Any, video: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    reconstruction, quantized = model.apply(variables, to_float(video))
     return jax.lax.with_sharding_constraint((reconstruction, quantized.indices), NamedSharding(mesh, PartitionSpec()))
 
 

@@ -52,7 +52,7 @@ def _product_flops(equation: core.JaxprEqn) -> int:
 
 
 def _convolution_flops(equation: core.JaxprEqn, padding: bool) -> int:
-    """Along each axis, (output, tap) pairs that meet an input; with padding, all of them."""
+    """Along each axis, (output, tap) pairs that meet an input or, if asked, padding; never the holes of a dilated input."""
     params = equation.params
     numbers = params["dimension_numbers"]
     source, kernel = (variable.aval.shape for variable in equation.invars)
@@ -68,7 +68,7 @@ def _convolution_flops(equation: core.JaxprEqn, padding: bool) -> int:
         spread, hole = params["rhs_dilation"][axis], params["lhs_dilation"][axis]
         last = (size - 1) * hole
         positions = (j * stride + k * spread - before for j in range(length) for k in range(taps))
-        pairs *= length * taps if padding else sum(0 <= p <= last and p % hole == 0 for p in positions)
+        pairs *= sum(p % hole == 0 and (padding or 0 <= p <= last) for p in positions)
     out_features, in_features = kernel[numbers.rhs_spec[0]], kernel[numbers.rhs_spec[1]]
     return 2 * output[numbers.out_spec[0]] * pairs * out_features * in_features
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from tokjax.models.values import to_float, to_uint8
+from tokjax.models import streaming, upstream_chunks
+from tokjax.models.mesh import lay, replicated, serving_mesh
+from tokjax.models.omnitokenizer import OmniTokenizer
+from tokjax.models.tiles import Tile, in_tiles, tile_in_latents
+from tokjax.models.values import check_video, from_float, to_float
 from tokjax.models.vidtok import VidTok
+from tokjax.quantizers import Quantized
 
-_FAMILIES = {"vidtok": VidTok}
+Mode = Literal["exact", "upstream"]
+
+_FAMILIES = {"vidtok": VidTok, "omnitokenizer": OmniTokenizer}
 
 
-def build(config: Mapping[str, Any]) -> VidTok:
+def build(config: Mapping[str, Any]) -> VidTok | OmniTokenizer:
     """The flax module of `config.model`.
 
     `module.init(key, video)` makes variables; `module.apply(variables, video, method="encode")` and `method="decode"` run it, on
@@ -47,64 +56,138 @@ class Encoded:
 class Tokenizer:
     """A model and its weights. Videos are [b,t,h,w,3], uint8 0..255 or float -1..1, of any length and size.
 
-    The models want lengths and sides that they give back whole; anything else is padded by repeating the last frame, row and
-    column, and cropped after decoding.
+    A model wants lengths and sides that it gives back whole. Others are padded, and cropped after decoding: the last row and
+    column are repeated, and the last frame, or in VidTok's causal v1.1 models the first.
+
+    `chunk_frames` encodes or decodes a long video in chunks of so many frames, in the memory of one chunk, with the same result.
+    mode="upstream" gives the published code's result for chunks instead, which differs (tokjax.models.upstream_chunks).
+
+    `tile` (height, width) encodes or decodes frames in overlapping tiles of so many pixels, in the memory of one tile, with
+    nearly the same result (tokjax.models.tiles).
 
     Attributes:
       module, variables, config: for people who write their own loop.
+      mesh: of the devices that it runs on, or None for one device.
     """
 
-    def __init__(self, module: VidTok, variables: Mapping[str, Any], config: Any) -> None:
-        self.module, self.variables, self.config = module, variables, config
-        self._encode = jax.jit(lambda v, video, key: module.apply(v, video, key, method="encode"))
+    def __init__(self, module: Any, variables: Mapping[str, Any], config: Any, mesh: Mesh | None = None) -> None:
+        self.module, self.variables, self.config, self.mesh = module, variables, config, mesh
+        self._encode = jax.jit(lambda v, video, key: module.apply(v, to_float(video), key, method="encode"))
+        self._moments = jax.jit(lambda v, video: module.apply(v, to_float(video), method="moments"))
+        self._quantize = jax.jit(lambda v, moments, key: module.apply(v, moments, key, method=lambda m, *z: m.quantizer(*z)))
         self._decode = jax.jit(lambda v, latents: module.apply(v, latents, method="decode"))
+        self._look_up = jax.jit(lambda v, indices: module.apply(v, indices, method="indices_to_latents"))
 
-    def encode(self, video: np.ndarray | jax.Array, rng: jax.Array | None = None) -> Encoded:
+    def on(self, mesh: Mapping[str, int]) -> Tokenizer:
+        """This tokenizer on several devices, with the results of one: {"data": 4, "context": 2} splits the batch over 4, and
+        the height of each video over 2. An axis left out is 1; -1 takes all devices that remain.
+
+        Raises:
+          ValueError: axes that do not exist, or sizes that do not use every device. Batches and heights that do not split are
+            refused when they come.
+        """
+        made = serving_mesh(mesh)
+        return Tokenizer(self.module, jax.device_put(self.variables, replicated(made)), self.config, made)
+
+    def encode(
+        self,
+        video: np.ndarray | jax.Array,
+        rng: jax.Array | None = None,
+        chunk_frames: int | None = None,
+        mode: Mode = "exact",
+        tile: Tile | None = None,
+    ) -> Encoded:
         """Video -> Encoded.
 
         Args:
           rng: a key draws KL latents around their mean; None takes the mean.
 
         Raises:
-          ValueError: not [b,t,h,w,3], neither uint8 nor float, or a value that is not finite.
+          ValueError: not [b,t,h,w,3], neither uint8 nor float, a value that is not finite, or chunks or tiles that the model
+            cannot do.
         """
-        _check_video(video)
-        quantized = self._encode(self.variables, self._padded(video), rng)
+        check_video(video)
+        chunks, tile = self._chunks(chunk_frames, mode), tile_in_latents(self.module, tile)
+
+        def moments(_: int, part: jax.Array) -> jax.Array:
+            if chunks is None:
+                return self._moments(self.variables, part)
+            return chunks.encode_moments(self.module, self.variables, part, chunk_frames)
+
+        padded = self.padded(video, *((0, 0) if mode == "upstream" else self.module.pad_frames(video.shape[1])))
+        if chunks is None and tile is None:
+            quantized = self._encode(self.variables, padded, rng)
+        else:
+            quantized = self.quantize(in_tiles(moments, padded, tile, self.module.space_factor), rng)
         return Encoded(quantized.latents, quantized.indices, tuple(video.shape[1:4]), np.dtype(video.dtype))
 
-    def decode(self, tokens: Encoded | np.ndarray | jax.Array) -> np.ndarray:
+    def decode(
+        self,
+        tokens: Encoded | np.ndarray | jax.Array,
+        chunk_frames: int | None = None,
+        mode: Mode = "exact",
+        tile: Tile | None = None,
+    ) -> np.ndarray:
         """Encoded -> the video, same shape and dtype as was encoded; latents or indices alone -> float32 of the model's own size.
+
+        Raises:
+          ValueError: latents of another width, indices out of range, indices for a model without codes, or chunks or tiles that
+            the model cannot do.
+        """
+        encoded = isinstance(tokens, Encoded)
+        chunks, tile = self._chunks(chunk_frames, mode), tile_in_latents(self.module, tile)
+
+        def pixels(_: int, part: jax.Array) -> jax.Array:
+            if chunks is None:
+                return self._decode(self.variables, part)
+            return chunks.decode(self.module, self.variables, part, chunk_frames)
+
+        video = in_tiles(pixels, self.latents(tokens.latents if encoded else tokens), tile, 1)
+        if not encoded:
+            return np.asarray(video)
+        t, h, w = tokens.shape
+        start = video.shape[1] - self.module.pad_frames(t)[1] - t  # all that was put in front, whoever did it
+        return from_float(video[:, start : start + t, :h, :w], tokens.dtype)
+
+    def reconstruct(
+        self,
+        video: np.ndarray | jax.Array,
+        rng: jax.Array | None = None,
+        chunk_frames: int | None = None,
+        mode: Mode = "exact",
+        tile: Tile | None = None,
+    ) -> np.ndarray:
+        """decode(encode(video)): same shape and dtype."""
+        return self.decode(self.encode(video, rng, chunk_frames, mode, tile), chunk_frames, mode, tile)
+
+    def padded(self, video: np.ndarray | jax.Array, front: int = 0, back: int = 0) -> jax.Array:
+        """A video with copies of its first and last frame around it, and sides that the model gives back whole."""
+        height, width = video.shape[2:4]
+        whole_height, whole_width = self.module.pad_sides(height, width)
+        pads = [(0, 0), (front, back), (0, whole_height - height), (0, whole_width - width), (0, 0)]
+        return self._laid(jnp.pad(jnp.asarray(video), pads, mode="edge"), self.module.space_factor)
+
+    def quantize(self, moments: jax.Array, rng: jax.Array | None = None) -> Quantized:
+        """What the encoder gave -> latents and indices."""
+        return self._quantize(self.variables, moments, rng)
+
+    def latents(self, tokens: np.ndarray | jax.Array) -> jax.Array:
+        """Latents as they are; indices -> the latents that they stand for.
 
         Raises:
           ValueError: latents of another width, indices out of range, or indices for a model without codes.
         """
-        encoded = isinstance(tokens, Encoded)
-        latents = self._latents(tokens.latents if encoded else tokens)
-        video = self._decode(self.variables, latents)
-        if not encoded:
-            return np.asarray(video)
-        t, h, w = tokens.shape
-        video = video[:, :t, :h, :w]
-        return np.asarray(to_uint8(video) if tokens.dtype == np.uint8 else video).astype(tokens.dtype, copy=False)
-
-    def reconstruct(self, video: np.ndarray | jax.Array, rng: jax.Array | None = None) -> np.ndarray:
-        """decode(encode(video)): same shape and dtype."""
-        return self.decode(self.encode(video, rng))
-
-    def _padded(self, video: np.ndarray | jax.Array) -> jax.Array:
-        frames, *sides = video.shape[1:4]
-        after = [self.module.whole_frames(frames) - frames] + [-side % self.module.space_factor for side in sides]
-        return to_float(jnp.pad(jnp.asarray(video), [(0, 0), *((0, n) for n in after), (0, 0)], mode="edge"))
-
-    def _latents(self, tokens: np.ndarray | jax.Array) -> jax.Array:
         quantizer, width = self.module.quantizer, self.module.latent_channels
         if tokens.ndim == 5 and jnp.issubdtype(tokens.dtype, jnp.floating):
             if tokens.shape[-1] != width:
                 raise ValueError(f"these latents have {tokens.shape[-1]} channels, but this model's have {width}")
-            return jnp.asarray(tokens)
-        if tokens.ndim != 4 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+            return self._laid(jnp.asarray(tokens), 1)
+        books = len(getattr(quantizer, "codebooks", (quantizer,)))
+        several = (books,) if books > 1 else ()
+        if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim != 4 + len(several) or tokens.shape[4:] != several:
             raise ValueError(
-                f"decode wants float latents [b,t,h,w,{width}] or integer indices [b,t,h,w], not {tokens.dtype} {tokens.shape}"
+                f"decode wants float latents [b,t,h,w,{width}] or integer indices [{','.join(['b,t,h,w', *map(str, several)])}], "
+                f"not {tokens.dtype} {tuple(tokens.shape)}"
             )
         if quantizer.codebook_size is None:
             raise ValueError("this model has continuous latents and no codes, so it cannot decode indices; give it latents")
@@ -112,17 +195,23 @@ class Tokenizer:
             raise ValueError(
                 f"indices must lie in 0..{quantizer.codebook_size - 1}; these reach from {tokens.min()} to {tokens.max()}"
             )
-        return quantizer.indices_to_latents(jnp.asarray(tokens))
+        return self._laid(self._look_up(self.variables, jnp.asarray(tokens)), 1)
 
+    def _laid(self, x: jax.Array, unit: int) -> jax.Array:
+        return x if self.mesh is None else lay(x, self.mesh, unit)
 
-def _check_video(video: np.ndarray | jax.Array) -> None:
-    if video.ndim != 5 or video.shape[-1] != 3 or 0 in video.shape:
-        raise ValueError(
-            f"a video has the shape [batch, time, height, width, 3], an image has time 1; this array has {tuple(video.shape)}"
-        )
-    if video.dtype == np.uint8:
-        return
-    if not jnp.issubdtype(video.dtype, jnp.floating):
-        raise ValueError(f"a video is uint8 in 0..255 or float in -1..1, not {video.dtype}")
-    if not bool(jnp.isfinite(jnp.asarray(video)).all()):
-        raise ValueError("the video holds values that are not finite (NaN or infinity)")
+    def _chunks(self, chunk_frames: int | None, mode: str) -> ModuleType | None:
+        """The way to encode and decode in chunks that is asked for, or None."""
+        if mode not in ("exact", "upstream"):
+            raise ValueError(f"mode must be exact or upstream, not {mode!r}")
+        if chunk_frames is not None:
+            streaming.check_chunks(self.module, chunk_frames)
+        if mode == "exact":
+            return None if chunk_frames is None else streaming
+        if chunk_frames is None:
+            raise ValueError(
+                "mode='upstream' is a way to cut a video into chunks; give chunk_frames too (the published code's is 16)"
+            )
+        if getattr(self.module, "causality", None) != "causal_v1_1":
+            raise ValueError("mode='upstream' exists for VidTok's causal v1.1 models only; leave it out")
+        return upstream_chunks

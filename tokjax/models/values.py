@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def to_float(video: jax.Array) -> jax.Array:
@@ -12,3 +13,26 @@ def to_float(video: jax.Array) -> jax.Array:
 def to_uint8(video: jax.Array) -> jax.Array:
     """Float -1..1 -> uint8 0..255, rounded to nearest; values outside are clipped."""
     return jnp.clip(jnp.round((video + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def from_float(video: jax.Array, dtype: np.dtype) -> np.ndarray:
+    """Float -1..1 -> uint8 0..255, or floats of another precision."""
+    return np.asarray(to_uint8(video) if dtype == np.uint8 else video).astype(dtype, copy=False)
+
+
+def check_video(video: np.ndarray | jax.Array) -> None:
+    """Refuses what is no video.
+
+    Raises:
+      ValueError: not [b,t,h,w,3], neither uint8 nor float, or a value that is not finite.
+    """
+    if video.ndim != 5 or video.shape[-1] != 3 or 0 in video.shape:
+        raise ValueError(
+            f"a video has the shape [batch, time, height, width, 3], an image has time 1; this array has {tuple(video.shape)}"
+        )
+    if video.dtype == np.uint8:
+        return
+    if not jnp.issubdtype(video.dtype, jnp.floating):
+        raise ValueError(f"a video is uint8 in 0..255 or float in -1..1, not {video.dtype}")
+    if not bool(jnp.isfinite(jnp.asarray(video)).all()):
+        raise ValueError("the video holds values that are not finite (NaN or infinity)")

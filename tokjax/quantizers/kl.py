@@ -34,5 +34,5 @@ def sample(z: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 def _moments(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    mean, log_variance = jnp.split(z, 2, axis=-1)
+    mean, log_variance = jnp.split(z.astype(jnp.float32), 2, axis=-1)
     return mean, jnp.clip(log_variance, -30.0, 20.0)

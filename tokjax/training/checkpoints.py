@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tokjax.training.saved_steps import (
 )
 
 _log = logging.getLogger(__name__)
+_ORBAX_LOG = logging.getLogger("absl")
 _SLOWEST_DIGESTS = 20 * 60 * 1000  # milliseconds
 
 
@@ -86,6 +87,7 @@ class Checkpoints:
         if step == self._latest:
             return
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
+        _ORBAX_LOG.addFilter(_is_not_raised_too)
         with self._saving(step):
             self._orbax.save(self._directory / str(step), args=items)
         self._pending = step, self._background.submit(self._finish, step)
@@ -109,8 +111,11 @@ class Checkpoints:
         if not self._pending:
             return
         (step, future), self._pending = self._pending, None
-        with self._saving(step):
-            future.result()
+        try:
+            with self._saving(step):
+                future.result()
+        finally:
+            _ORBAX_LOG.removeFilter(_is_not_raised_too)
         self._latest = step
 
     def close(self) -> None:
@@ -121,20 +126,36 @@ class Checkpoints:
             self._background.shutdown()
             self._orbax.close()
 
-    def restore(self, state: Any) -> Restored | None:
+    def newest(self) -> int | None:
         """The newest step whose files are all as they were written, or None where nothing was saved.
 
         A newer step that is damaged is named in a warning and moved to `<step>.damaged`.
+
+        Raises:
+          CheckpointError: every step is damaged.
+        """
+        # The first process reads and decides for all.
+        step, damage = newest_intact(self._directory, self.steps()) if self._leader else (None, {})
+        code = step if step is not None else -2 if damage else -1
+        code = int(multihost_utils.broadcast_one_to_all(np.int32(code)))
+        if code == -2:
+            raise all_damaged(self._directory, damage, "bring one back from a copy, or remove the directory to begin anew")
+        for bad, reason in damage.items():
+            moved = set_aside(self._directory, bad)
+            _log.warning(
+                "the checkpoint of step %d is damaged: %s; step %d is used instead, %s is kept aside", bad, reason, code, moved
+            )
+        return None if code == -1 else code
+
+    def restore(self, state: Any, step: int) -> Restored:
+        """What was saved at the step that `newest` gave.
 
         Args:
           state: a pytree of `jax.ShapeDtypeStruct` with shardings, on any mesh; it need not be the one that was saved from.
 
         Raises:
-          CheckpointError: every step is damaged, or the state has other parameters, shapes or dtypes than were saved.
+          CheckpointError: the state has other parameters, shapes or dtypes than were saved.
         """
-        step = self._agreed_step()
-        if step is None:
-            return None
         path = self._directory / str(step)
         _require_same_arrays(path, state)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(state), record=ocp.args.JsonRestore())
@@ -153,30 +174,21 @@ class Checkpoints:
     def _saving(self, step: int) -> Any:
         return reported(f"saving step {step} to {self._directory} failed; the steps saved before it are intact")
 
-    def _agreed_step(self) -> int | None:
-        """The first process reads and decides for all."""
-        step, damage = newest_intact(self._directory, self.steps()) if self._leader else (None, {})
-        code = step if step is not None else -2 if damage else -1
-        code = int(multihost_utils.broadcast_one_to_all(np.int32(code)))
-        if code == -2:
-            raise all_damaged(self._directory, damage)
-        for bad, reason in damage.items():
-            moved = set_aside(self._directory, bad)
-            _log.warning(
-                "the checkpoint of step %d is damaged: %s; step %d is used instead, %s is kept aside", bad, reason, code, moved
-            )
-        return None if code == -1 else code
+
+def _is_not_raised_too(record: logging.LogRecord) -> bool:
+    """A failed save reaches the caller as one sentence; orbax also logs it with a traceback from each of its threads."""
+    return not (record.exc_info and "orbax" in Path(record.pathname).parts)
 
 
 def read(
-    directory: Path, step: int | None = None, keys: Sequence[str] = ("params",)
+    directory: Path, step: int | None = None, keys: Sequence[str] | Callable[[int], Sequence[str]] = ("params",)
 ) -> tuple[int, dict[str, Any], dict[str, Any]]:
     """Parts of a saved state, such as its parameters, without knowing the rest. Changes nothing in the directory.
 
     Args:
       directory: of `Checkpoints`.
       step: None takes the newest that is intact.
-      keys: top-level names of the state; a part that was saved as None is None.
+      keys: top-level names of the state, or a function from the step to them; a part that was saved as None is None.
 
     Returns:
       (step, {key: pytree of numpy arrays}, record)
@@ -193,11 +205,12 @@ def read(
         )
     chosen, damage = newest_intact(directory, saved if step is None else [step])
     if chosen is None:
-        raise all_damaged(directory, damage)
+        raise all_damaged(directory, damage, "bring one back from a copy")
     for bad, reason in damage.items():
         _log.warning("the checkpoint of step %d is damaged: %s; step %d is used instead", bad, reason, chosen)
     path = directory / str(chosen)
-    return chosen, _read_parts(path, keys), json.loads((path / "record" / "metadata").read_text())
+    parts = _read_parts(path, keys(chosen) if callable(keys) else keys)
+    return chosen, parts, json.loads((path / "record" / "metadata").read_text())
 
 
 def _read_parts(path: Path, keys: Sequence[str]) -> dict[str, Any]:

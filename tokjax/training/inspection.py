@@ -28,14 +28,15 @@ def inspect(config: ConfigDict, batch: int, frames: int, side: int) -> dict[str,
     state = jax.eval_shape(make)
     token = CONVOLUTION_FORM.set("direct")
     try:
-        rows = _shapes(model, state.params, frames, side) | _flops(model, state.params, frames, side)
-        return rows | _memory(model, state, batch, frames, side)
+        variables = {"params": state.params, **state.model_state}
+        rows = _shapes(model, state.params, frames, side) | _flops(model, variables, frames, side)
+        return rows | _memory(model, state, variables, batch, frames, side)
     finally:
         CONVOLUTION_FORM.reset(token)
 
 
-def _forward(model: object, params: object, video: jax.Array) -> jax.Array:
-    return model.apply({"params": params}, video)[0]
+def _forward(model: object, variables: object, video: jax.Array) -> jax.Array:
+    return model.apply(variables, video)[0]
 
 
 def _clip(batch: int, frames: int, side: int) -> jax.ShapeDtypeStruct:
@@ -54,10 +55,10 @@ def _shapes(model: object, params: object, frames: int, side: int) -> dict[str, 
     }
 
 
-def _flops(model: object, params: object, frames: int, side: int) -> dict[str, str]:
+def _flops(model: object, variables: object, frames: int, side: int) -> dict[str, str]:
     forward, video = partial(_forward, model), _clip(1, frames, side)
-    counted, without = (count_flops(forward, params, video, padding=padding) for padding in (True, False))
-    by_xla = jax.jit(forward).lower(params, video).cost_analysis()["flops"]
+    counted, without = (count_flops(forward, variables, video, padding=padding) for padding in (True, False))
+    by_xla = jax.jit(forward).lower(variables, video).cost_analysis()["flops"]
     return {
         "forward FLOPs, one clip": f"{_tera(counted)}: convolutions and matrix products, padding counted as is usual",
         "  without products with padding": f"{_tera(without)}",
@@ -65,10 +66,10 @@ def _flops(model: object, params: object, frames: int, side: int) -> dict[str, s
     }
 
 
-def _memory(model: object, state: object, batch: int, frames: int, side: int) -> dict[str, str]:
+def _memory(model: object, state: object, variables: object, batch: int, frames: int, side: int) -> dict[str, str]:
     clip = _clip(batch, frames, side)
     fixed = count_bytes(state) + count_bytes(state.params)
-    activations = activation_bytes(partial(_forward, model), state.params, clip)
+    activations = activation_bytes(partial(_forward, model), variables, clip)
     return {
         "training memory, parameters and state": f"{_giga(fixed)}: parameters, gradients, optimizer, moving average",
         f"training memory, activations, batch {batch}": f"{_giga(activations)}: kept for the backward pass",

@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules, clipping and the moving average of parameters."""
+"""Optimizers, learning-rate schedules, clipping, what is left out of training, and the moving average of parameters."""
 
 from __future__ import annotations
 
@@ -11,17 +11,32 @@ import optax
 
 
 def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
-    """Learning rate by step: linear from zero over `warmup_steps`, then constant or a cosine to zero at `steps`."""
-    peak, warmup = config["learning_rate"], config["warmup_steps"]
+    """Learning rate by number of updates made: linear from zero over `warmup_steps`, then constant or a cosine to
+    `learning_rate_min` at `steps`; or OmniTokenizer's.
+    """
+    peak, least, warmup = config["learning_rate"], config["learning_rate_min"], config["warmup_steps"]
+    if config["schedule"] == "omnitokenizer":
+        # Published: the scheduler is stepped after the optimizer, so an update uses the rate of the update before it.
+        return lambda count: published_cosine(jnp.maximum(count - 1, 0), peak, least, warmup, steps)
     if config["schedule"] == "cosine":
-        main = optax.cosine_decay_schedule(peak, max(1, steps - warmup))
+        main = optax.cosine_decay_schedule(peak, max(1, steps - warmup), alpha=least / peak)
     else:
         main = optax.constant_schedule(peak)
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup]) if warmup else main
 
 
+def published_cosine(count: jax.Array | int, peak: float, least: float, warmup: int, steps: int) -> jax.Array:
+    """OmniTokenizer's schedule, timm's `CosineLRScheduler` of one cycle: the warm-up does not shift the cosine, which runs over
+    all `steps`, so that the rate jumps down where the warm-up ends. `least` from `steps` on.
+    """
+    count = jnp.asarray(count, jnp.float32)
+    cosine = least + 0.5 * (peak - least) * (1.0 + jnp.cos(jnp.pi * count / steps))
+    after = jnp.where(count < steps, cosine, least)
+    return jnp.where(count < warmup, count * (peak / max(1, warmup)), after)
+
+
 def make_optimizer(config: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
-    """`config.optimizer` as an optax transformation of gradients."""
+    """`config.optimizer` as an optax transformation of the gradients of what trains."""
     moments = {"b1": config["b1"], "b2": config["b2"], "eps": config["eps"]}
     schedule = make_schedule(config, steps)
     if config["name"] == "adamw":
@@ -29,6 +44,33 @@ def make_optimizer(config: Mapping[str, Any], steps: int) -> optax.GradientTrans
     else:
         update = optax.adam(schedule, **moments)
     return optax.chain(optax.clip_by_global_norm(config["clip_norm"]), update) if config["clip_norm"] else update
+
+
+def restart_schedule(state: optax.OptState) -> optax.OptState:
+    """The optimizer's state with its moments, and the schedule at its begin."""
+
+    def is_schedule(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    def restarted(node: Any) -> Any:
+        return node._replace(count=jnp.zeros_like(node.count)) if is_schedule(node) else node
+
+    return jax.tree.map(restarted, state, is_leaf=is_schedule)
+
+
+def split(params: Any, frozen: Any) -> tuple[Any, Any]:
+    """(what trains, what is frozen), each with None in place of the other's arrays, which jax takes for absent.
+
+    Args:
+      frozen: as of `tokjax.training.paths.matching`.
+    """
+    trained = jax.tree.map(lambda held, leaf: None if held else leaf, frozen, params)
+    return trained, jax.tree.map(lambda held, leaf: leaf if held else None, frozen, params)
+
+
+def merge(trained: Any, held: Any, frozen: Any) -> Any:
+    """What `split` has split."""
+    return jax.tree.map(lambda is_held, one, other: other if is_held else one, frozen, trained, held)
 
 
 def update_average(average: Any, params: Any, decay: float, updates: jax.Array) -> Any:

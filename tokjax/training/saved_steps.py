@@ -73,12 +73,10 @@ def newest_intact(directory: Path, steps: Iterable[int]) -> tuple[int | None, di
     return None, damage
 
 
-def all_damaged(directory: Path, damage: dict[int, str]) -> CheckpointError:
+def all_damaged(directory: Path, damage: dict[int, str], advice: str) -> CheckpointError:
     """The error to raise where no step can be used."""
     reasons = "; ".join(f"step {step}: {reason}" for step, reason in damage.items()) or "the first process says which files"
-    return CheckpointError(
-        f"no intact checkpoint in {directory} ({reasons}); bring one back from a copy, or remove the directory to begin anew"
-    )
+    return CheckpointError(f"no intact checkpoint in {directory} ({reasons}); {advice}")
 
 
 def remove_step(directory: Path, step: int) -> None:

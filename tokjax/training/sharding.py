@@ -1,4 +1,4 @@
-"""Where arrays live: one mesh with the axes data, fsdp and context, and the rules that lay parameters and batches on it.
+"""Where arrays live in training: the rules that lay parameters and batches on the mesh of tokjax.models.mesh.
 
 `data` and `fsdp` both split the batch; `fsdp` also splits large parameters, optimizer state and averages; `context` splits the
 height of the clips, for those that do not fit one device.
@@ -7,47 +7,17 @@ height of the clips, for those that do not fit one device.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-AXES = ("data", "fsdp", "context")
+from tokjax.models.mesh import AXES, batch_sharding, make_mesh, replicated
+
+__all__ = ["AXES", "batch_sharding", "global_batch", "make_mesh", "parameter_sharding", "replicated"]
+
 SMALL = 2**14  # values; splitting fewer than these costs more in messages than it saves in memory
-
-
-def make_mesh(mesh: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of `config.mesh`: devices per axis, -1 on at most one axis for all that remain.
-
-    Raises:
-      ValueError: sizes that do not use every device, or a context axis that reaches across processes.
-    """
-    devices = jax.devices() if devices is None else devices
-    sizes = _mesh_shape([mesh[axis] for axis in AXES], len(devices))
-    made = jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
-    for group in made.devices.reshape(-1, sizes[2]):
-        if len({device.process_index for device in group}) > 1:
-            raise ValueError(
-                f"mesh context={sizes[2]} reaches across processes, which read different clips; "
-                f"context must divide the {jax.local_device_count()} devices of a process"
-            )
-    return made
-
-
-def _mesh_shape(sizes: list[int], count: int) -> tuple[int, ...]:
-    text = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
-    fixed = math.prod(size for size in sizes if size != -1)
-    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise ValueError(f"the mesh {text} is not one: sizes are 1 or more, and at most one is -1 for all devices that remain")
-    if (-1 in sizes and count % fixed) or (-1 not in sizes and fixed != count):
-        divisors = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
-        raise ValueError(
-            f"the mesh {text} does not fit {count} devices: each size must be one of {divisors}, their product must be {count}, "
-            "and -1 on one axis takes what remains"
-        )
-    return tuple(count // fixed if size == -1 else size for size in sizes)
 
 
 def parameter_sharding(tree: Any, mesh: Mesh) -> Any:
@@ -65,16 +35,6 @@ def _spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
     # Among equals the last, which holds a kernel's output channels.
     split = max(divisible, key=lambda axis: (shape[axis], axis))
     return PartitionSpec(*("fsdp" if axis == split else None for axis in range(len(shape))))
-
-
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Of clips [b,t,h,w,c]: the batch over data and fsdp, the height over context."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, "context"))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """Whole on every device."""
-    return NamedSharding(mesh, PartitionSpec())
 
 
 def global_batch(mesh: Mesh, local_video: np.ndarray) -> jax.Array:

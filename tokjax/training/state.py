@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax.core import DenyList
+
+from tokjax.training.optimizers import split
+from tokjax.training.paths import matching
 
 
 @flax.struct.dataclass
 class TrainState:
     """Attributes:
     step: int32, steps taken.
-    params, optimizer: the model's parameters and the optimizer's state.
+    params: the model's parameters.
+    model_state: the model's other collections, by name: what training changes without gradients. {} for most models.
+    optimizer: the optimizer's state for the parameters that train.
     ema: moving average of the parameters, or None where the config keeps none.
     nonfinite: int32, steps in a row that were left out because their loss or gradient was not finite.
     """
 
     step: jax.Array
     params: Any
+    model_state: dict[str, Any]
     optimizer: optax.OptState
     ema: Any
     nonfinite: jax.Array
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What a model is judged and used with: the average of the parameters where there is one, and the model's state."""
+        return {"params": self.params if self.ema is None else self.ema, **self.model_state}
 
-def initial_state(model: Any, optimizer: optax.GradientTransformation, seed: int, ema: bool) -> TrainState:
-    """The state before the first step; a pure function of the seed."""
-    side, key = model.space_factor, jax.random.key(seed)
-    params = model.init(key, jnp.zeros((1, 1, side, side, 3)))["params"]
+
+def initial_state(
+    model: Any, optimizer: optax.GradientTransformation, seed: int, ema: bool, freeze: Sequence[str] = ()
+) -> TrainState:
+    """The state before the first step; a pure function of the seed.
+
+    Args:
+      freeze: patterns of the parameters that do not train, see tokjax.training.paths.
+    """
+    variables = model.init(jax.random.key(seed), _smallest_clip(model), mutable=DenyList(("cache", "intermediates")))
+    params = variables.pop("params")
     average = jax.tree.map(jnp.copy, params) if ema else None
+    trained, _ = split(params, matching(params, freeze))
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, params, optimizer.init(params), average, zero)
+    return TrainState(zero, params, variables, optimizer.init(trained), average, zero)
+
+
+def _smallest_clip(model: Any) -> jax.Array:
+    """With a frame after the first, so that what only later frames use is there too."""
+    frames, (height, width) = 1 + model.time_factor, model.pad_sides(1, 1)
+    return jnp.zeros((1, frames + sum(model.pad_frames(frames)), height, width, 3))

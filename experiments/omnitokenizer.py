@@ -1,0 +1,146 @@
+"""OmniTokenizer (Wang et al., arXiv 2406.09399): its three stages, one row each, and a small model for a CPU.
+
+    tokjax train --config experiments/omnitokenizer.py:image_only --workdir runs/omnitokenizer_images
+    tokjax train --config experiments/omnitokenizer.py:joint_vq --workdir runs/omnitokenizer_joint
+    tokjax train --config experiments/omnitokenizer.py:joint_kl --workdir runs/omnitokenizer_kl
+    tokjax train --config experiments/omnitokenizer.py:tiny --workdir runs/omnitokenizer_tiny
+
+The recipe of the published code, for 32 GPUs (A100 in the paper), 500,000 batches a stage:
+
+  image_only  images 256x256, 256 a batch; Adam (0.5, 0.9), clipping at 1, learning rate 1e-3 to 5e-5 by half a cosine, the first
+              50,000 batches rising from 0; 4 x L1 + 4 x LPIPS + 0.01 x image GAN + 4 x feature matching + commitment.
+  joint_vq    starts from image_only with inflated patches (tokjax.training.carry_over); video batches of 128 clips of 17 frames
+              at their own frame rate and image batches of 256 in turn, gradients of two batches added for each update; sides of
+              128, 192, 256 and 320, drawn anew for each batch; learning rate 5e-5; 0.01 x video GAN, no image GAN.
+  joint_kl    starts from joint_vq, with new layers before the latents; 1e-6 x KL divergence in place of commitment.
+
+Differences here: LPIPS and discriminators are not trained with yet, so their weights are absent; each batch is an update of its
+own; L1 weighs each value as the original does at 256x256, whatever the size of the frame; frames are resized by their shorter
+side and cropped, where the original squashes them to a square; and the codebook is taken from data once, where the original takes
+it anew with every run.
+
+Data: a folder tree of images at `--config.data.train.image_256.path` and a folder of videos with a table at
+`--config.data.train.video_256.path`, and so on for each stream. The quality in a row is that of the authors' README: rFID on
+ImageNet, 256x256, and rFVD on Kinetics-600, 17x256x256; nothing of it has been measured here. Parameter counts are checked by our
+tests.
+"""
+
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from tokjax.config import defaults, stream
+
+SIDES = (128, 192, 256, 320)
+SAMPLE = "data/sample"
+
+
+class Row(NamedTuple):
+    """What differs between models, and the authors' rFID and rFVD."""
+
+    model: dict[str, Any]
+    authors: tuple[float | None, float | None]
+
+
+def _codes(count: int) -> dict[str, Any]:
+    return {
+        "name": "vq",
+        "codebook_size": count,
+        "l2_codes": True,
+        "ema_decay": 0.99,
+        "codebook_weight": 0.0,
+        "commitment_weight": 0.25,
+        "data_init": True,
+    }
+
+
+VARIANTS = {
+    # The released imagenet_only.ckpt.
+    "image_only": Row(
+        {"time_factor": 2, "position": "relative", "attention": "explicit", "init": "vit", "quantizer": _codes(8192)},
+        (1.28, None),
+    ),
+    # imagenet_k600.ckpt
+    "joint_vq": Row({"quantizer": _codes(8192)}, (1.23, 25.97)),
+    # imagenet_k600_vae.ckpt
+    "joint_kl": Row({"quantizer": {"name": "kl"}}, (0.78, 13.02)),
+    # Causal in time, 2x8x8 to a code of 1,024.
+    "tiny": Row(
+        {
+            "mode": "sound",
+            "width": 96,
+            "heads": 4,
+            "head_width": 24,
+            "time_factor": 2,
+            "encoder_blocks": "tw",
+            "decoder_blocks": "tt",
+            "temporal_depth": 1,
+            "window": 4,
+            "init": "vit",
+            "quantizer": _codes(1024),
+        },
+        (None, None),
+    ),
+}
+
+
+def get_config(variant: str = "joint_vq") -> ConfigDict:
+    config = defaults("omnitokenizer")
+    config.name = f"omnitokenizer_{variant}"
+    config.model.update(VARIANTS[variant].model)
+    {"image_only": _image_only, "joint_vq": _joint, "joint_kl": _joint, "tiny": _tiny}[variant](config)
+    if variant == "joint_kl":
+        config.loss.regularization_weight = 1e-6
+    return config
+
+
+def _l1_weight(side: int) -> float:
+    """4 x the mean over all values, in a range half as wide, of what is a sum over the values of a frame here."""
+    return 4 / 2 / (3 * side * side)
+
+
+def _published(config: ConfigDict) -> None:
+    """What all stages share."""
+    config.model.update({"dtype": "bfloat16", "remat": True})
+    config.loss.update({"reconstruction_weight": _l1_weight(256), "regularization_weight": 1.0})
+    config.optimizer.update({"b1": 0.5, "b2": 0.9, "clip_norm": 1.0})
+    config.data.workers = 12
+    config.training.update({"steps": 500_000, "evaluate_every": 10_000, "checkpoint_every": 3_000})
+    config.data.validation.images = stream(
+        "images", "data/imagenet/validation", batch=64, resolution=256, crop="centre", flip=False
+    )
+
+
+def _image_only(config: ConfigDict) -> None:
+    _published(config)
+    config.data.train.image_256 = stream("images", "data/imagenet/train", batch=256, resolution=256, crop="centre", flip=False)
+    rates = {"learning_rate": 1e-3, "learning_rate_min": 5e-5, "schedule": "omnitokenizer", "warmup_steps": 50_000}
+    config.optimizer.update(rates)
+
+
+def _joint(config: ConfigDict) -> None:
+    """One stream for each side: a batch has one shape, and all of a kind are drawn equally often."""
+    _published(config)
+    for side in SIDES:
+        place = {"resolution": side, "crop": "centre", "flip": False}
+        config.data.train[f"image_{side}"] = stream("images", "data/imagenet/train", batch=256, **place)
+        config.data.train[f"video_{side}"] = _kinetics("train", batch=128, **place)
+    config.data.validation.videos = _kinetics("validation", batch=32, resolution=256, crop="centre", flip=False)
+    config.optimizer.learning_rate = 5e-5
+
+
+def _kinetics(split: str, **changes: Any) -> ConfigDict:
+    return stream("videos", "data/k600", table=f"data/k600/{split}.csv", frames=17, **changes)
+
+
+def _tiny(config: ConfigDict) -> None:
+    """Trains on the crops of experiments/quickstart.py and is scored on the same photographs and clips."""
+    for split, changes in (("train", {"resolution": 32}), ("validation", {"resolution": 64, "crop": "centre", "flip": False})):
+        config.data[split].images = stream("images", f"{SAMPLE}/{split}/images", batch=8, short_side=240, **changes)
+        table = f"{SAMPLE}/{split}/videos.csv"
+        config.data[split].videos = stream(
+            "videos", f"{SAMPLE}/{split}/videos", table=table, batch=6, frames=5, short_side=240, **changes
+        )
+    config.loss.update({"reconstruction_weight": _l1_weight(32), "regularization_weight": 1.0})
+    config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 50, "b2": 0.99, "clip_norm": 1.0})
+    config.training.update({"steps": 1000, "log_every": 50, "evaluate_every": 500, "checkpoint_every": 200})

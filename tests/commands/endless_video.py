@@ -1,0 +1,18 @@
+"""`endless_video.py COMMAND ...`: the command line, with a video that never ends."""
+
+import itertools
+import sys
+
+import numpy as np
+
+from tokjax import cli
+from tokjax.conversion import media
+
+
+def endless(path):
+    return (np.full((16, 16, 3), number % 256, np.uint8) for number in itertools.count()), 8.0
+
+
+if __name__ == "__main__":
+    media.read_video, media.count_frames = endless, lambda path: 10**6
+    sys.exit(cli.main(sys.argv[1:]))

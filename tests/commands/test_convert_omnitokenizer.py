@@ -1,0 +1,178 @@
+"""tokjax convert omnitokenizer: published checkpoints in and out bit for bit, and one sentence for what is wrong with them."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from handmade_checkpoints import reference, table, tensor, text, whole, zipped
+from ml_collections import ConfigDict
+from tiny_omnitokenizer import random_variables, tiny_config, tiny_omnitokenizer
+
+import tokjax
+from tokjax import cli
+from tokjax.conversion.checkpoint_files import read_checkpoint, write_state
+from tokjax.conversion.omnitokenizer import to_torch
+from tokjax.conversion.omnitokenizer_arguments import write_arguments
+from tokjax.conversion.package import write
+from tokjax.models.tokenizer import Tokenizer
+
+LIKE = """
+from tiny_omnitokenizer import tiny_config
+
+VARIANTS = {"vq": None, "kl": None}
+
+def get_config(variant="vq"):
+    return tiny_config(variant)
+"""
+
+
+def pickled(value):
+    if isinstance(value, bool) or value is None:
+        return {True: b"\x88", False: b"\x89", None: b"N"}[value]
+    return text(value) if isinstance(value, str) else whole(int(value))
+
+
+def as_checkpoint(state, arguments):
+    """A .ckpt as PyTorch Lightning writes it, by hand, with its argparse.Namespace."""
+    storages = {str(number): np.ascontiguousarray(value).tobytes() for number, value in enumerate(state.values())}
+    entries = {}
+    for number, (name, value) in enumerate(state.items()):
+        strides = [step // value.itemsize for step in np.ascontiguousarray(value).reshape(value.shape).strides]
+        kind = {np.dtype(np.float32): "Float", np.dtype(np.int64): "Long"}[value.dtype]
+        entries[name] = tensor(kind, str(number), value.size, 0, value.shape, strides)
+    namespace = reference("argparse.Namespace") + b")\x81" + table({k: pickled(v) for k, v in arguments.items()}) + b"b"
+    return zipped(table({"state_dict": table(entries), "hyper_parameters": table({"args": namespace})}), storages)
+
+
+def published(quantizer="vq", **changes):
+    """(our variables, state dict, arguments) of a tiny model."""
+    config, model = tiny_config(quantizer, **changes), tiny_omnitokenizer(quantizer, **changes)
+    variables = random_variables(model)
+    if quantizer == "vq":
+        variables["codebook"]["quantizer"]["initialized"] = np.ones((), bool)
+    return variables, to_torch(variables, model), write_arguments(config.model)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with a checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    _, state, arguments = published()
+    Path("m.ckpt").write_bytes(as_checkpoint(state, arguments))
+    return tmp_path
+
+
+def done(capsys, line):
+    assert cli.main(["convert", "omnitokenizer", *line.split()]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys, line):
+    """The one line on stderr of a command that ends with code 1 and changes no file."""
+    before = sorted(os.listdir("."))
+    assert cli.main(["convert", "omnitokenizer", *line.split()]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("tokjax: ") and err.count("\n") == 1, err
+    assert sorted(os.listdir(".")) == before
+    return err
+
+
+@pytest.mark.parametrize("quantizer", ["vq", "kl"])
+def test_there_and_back_is_bitwise(capsys, tmp_path, monkeypatch, quantizer):
+    monkeypatch.chdir(tmp_path)
+    variables, state, arguments = published(quantizer)
+    state |= {"image_discriminator.model0.0.weight": np.ones(3, np.float32)}
+    Path("m.ckpt").write_bytes(as_checkpoint(state, arguments))
+    out = done(capsys, "--checkpoint m.ckpt -o model")
+    assert out.startswith(f"read m.ckpt: omnitokenizer fused {quantizer}, ")
+    loaded = tokjax.load("model")
+    assert loaded.module == tiny_omnitokenizer(quantizer, init="published")
+    assert jax.tree.structure(loaded.variables) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables)
+    video = np.random.default_rng(0).integers(0, 256, (1, 4, 9, 7, 3), np.uint8)
+    assert loaded.reconstruct(video).shape == video.shape
+    done(capsys, "--to-torch model -o back.safetensors")
+    back, names = read_checkpoint(Path("back.safetensors")).tensors, state.keys() - {"image_discriminator.model0.0.weight"}
+    assert back.keys() == names
+    assert all(back[name].dtype == state[name].dtype and np.array_equal(back[name], state[name]) for name in names)
+
+
+def test_a_checkpoint_of_ours_carries_its_arguments(capsys, place):
+    pytest.importorskip("torch")
+    done(capsys, "--checkpoint m.ckpt -o model")
+    done(capsys, "--to-torch model -o back.ckpt")
+    one, other = (read_checkpoint(Path(name)) for name in ("m.ckpt", "back.ckpt"))
+    assert one.rest["hyper_parameters"]["args"].state == other.rest["hyper_parameters"]["args"].state
+    done(capsys, "--checkpoint back.ckpt -o again")
+    jax.tree.map(np.testing.assert_array_equal, tokjax.load("again").variables, tokjax.load("model").variables)
+
+
+def test_the_spelling_of_released_checkpoints(capsys, place):
+    _, state, arguments = published()
+    old = {name.replace("causal_", "casual_"): value for name, value in arguments.items()} | {"q_strides": "4,4"}
+    Path("old.ckpt").write_bytes(as_checkpoint(state, old))
+    done(capsys, "--checkpoint old.ckpt -o model")
+    assert tokjax.load("model").config.model.causal is True
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "attention"),
+    [
+        ("imagenet_only.ckpt", "", "explicit"),
+        ("celebahq.ckpt", "", "fused"),
+        ("imagenet_only.ckpt", "--attention fused", "fused"),
+        ("ffhq.ckpt", "--attention explicit", "explicit"),
+    ],
+)
+def test_attention_by_rule_or_by_word(capsys, tmp_path, monkeypatch, name, option, attention):
+    monkeypatch.chdir(tmp_path)
+    _, state, arguments = published(position="relative", attention="explicit")
+    Path(name).write_bytes(as_checkpoint(state, arguments))
+    assert f"omnitokenizer {attention} vq" in done(capsys, f"--checkpoint {name} -o model {option}")
+    assert ("bias" in tokjax.load("model").variables["params"]["encoder"]["spatial"]["block_0"]["attention"]) == (
+        attention == "explicit"
+    )
+
+
+def test_a_file_without_arguments_needs_a_row(capsys, place):
+    variables, state, _ = published()
+    write_state(Path("m.safetensors"), state)
+    Path("like.py").write_text(LIKE)
+    err = refused(capsys, "--checkpoint m.safetensors -o model")
+    assert "m.safetensors does not hold the arguments that it was trained with; give the same model as --like" in err
+    assert "m.ckpt holds the arguments that it was trained with; leave out --like" in refused(
+        capsys, "--checkpoint m.ckpt --like like.py:vq -o model"
+    )
+    done(capsys, "--checkpoint m.safetensors --like like.py:vq -o model")
+    jax.tree.map(np.testing.assert_array_equal, tokjax.load("model").variables, variables)
+
+
+def test_tensors_that_do_not_fit_are_named(capsys, place):
+    _, state, arguments = published()
+    lacking = {name: value for name, value in state.items() if name != "pre_vq_conv.1.bias"}
+    Path("lacking.ckpt").write_bytes(as_checkpoint(lacking, arguments))
+    assert "the checkpoint lacks the tensor pre_vq_conv.1.bias" in refused(capsys, "--checkpoint lacking.ckpt -o model")
+    Path("more.ckpt").write_bytes(as_checkpoint(state | {"encoder.more": np.ones(1, np.float32)}, arguments))
+    assert "1 tensors that this model does not know, the first is encoder.more" in refused(
+        capsys, "--checkpoint more.ckpt -o model"
+    )
+    Path("wide.ckpt").write_bytes(as_checkpoint(state, arguments | {"embedding_dim": 32}))
+    assert "but this model needs" in refused(capsys, "--checkpoint wide.ckpt -o model")
+    Path("odd.ckpt").write_bytes(as_checkpoint(state, arguments | {"enc_block": "tx"}))
+    assert "config.model.encoder_blocks is 'tx'" in refused(capsys, "--checkpoint odd.ckpt -o model")
+
+
+def test_what_else_is_refused(capsys, place):
+    done(capsys, "--checkpoint m.ckpt -o model")
+    assert "model exists already" in refused(capsys, "--checkpoint m.ckpt -o model")
+    assert "--attention and --like belong to --checkpoint" in refused(capsys, "--to-torch model --attention fused -o x.ckpt")
+    content = Path("m.ckpt").read_bytes()
+    Path("half.ckpt").write_bytes(content[: len(content) // 2])
+    assert "half.ckpt" in refused(capsys, "--checkpoint half.ckpt -o other")
+    config = ConfigDict(tiny_config(mode="sound").to_dict())
+    model = tiny_omnitokenizer(mode="sound")
+    write(Tokenizer(model, random_variables(model), config), Path("sound"), 0, "a test")
+    err = refused(capsys, "--to-torch sound -o x.safetensors")
+    assert "the original OmniTokenizer cannot compute this model with mode='sound' and vq latents" in err

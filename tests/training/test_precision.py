@@ -1,0 +1,39 @@
+"""Computing in bfloat16 and recomputing activations changes how a step is computed, and hardly what comes out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokjax.config import defaults, validate
+from tokjax.models.tokenizer import build
+from tokjax.training.optimizers import make_optimizer
+from tokjax.training.state import initial_state
+from tokjax.training.step import make_train_step
+
+
+def a_step(**changes):
+    """State and metrics after a step of a small transformer, and the program that computes it."""
+    config = defaults("omnitokenizer")
+    config.model.update({"mode": "sound", "width": 32, "heads": 2, "head_width": 16, "patch": 4, "time_factor": 2})
+    config.model.update({"encoder_blocks": "t", "decoder_blocks": "t", "temporal_depth": 1, "latent_channels": 4, **changes})
+    config.optimizer.update({"ema_decay": 0.9, "learning_rate": 1e-3})
+    validate(config)
+    model, optimizer = build(config.model), make_optimizer(config.optimizer, 10)
+    state = jax.jit(lambda: initial_state(model, optimizer, 0, True))()
+    video = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), np.uint8)
+    lowered = jax.jit(make_train_step(model, optimizer, config)).lower(state, video)
+    state, metrics = lowered.compile()(state, video)
+    return state, {name: float(value) for name, value in metrics.items()}, lowered.as_text()
+
+
+def test_bfloat16_and_remat_keep_parameters_in_float32_and_the_loss_close():
+    _, expected, full = a_step()
+    state, metrics, program = a_step(dtype="bfloat16", remat=True)
+    assert "bf16" in program and "bf16" not in full
+    for part in ("params", "ema"):
+        assert {leaf.dtype for leaf in jax.tree.leaves(getattr(state, part))} == {jnp.dtype("float32")}
+    moments = [leaf.dtype for leaf in jax.tree.leaves(state.optimizer) if leaf.ndim]
+    assert moments and set(moments) == {jnp.dtype("float32")}
+    for name in ("loss", "kl", "gradient_norm"):
+        np.testing.assert_allclose(metrics[name], expected[name], rtol=0.03, err_msg=name)
+    assert metrics["loss"] != expected["loss"]

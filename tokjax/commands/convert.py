@@ -1,0 +1,133 @@
+"""Examples:
+  tokjax convert vidtok --checkpoint vidtok_kl_causal_488_4chn.ckpt --config vidtok_kl_causal_488_4chn.yaml -o models/kl
+  tokjax convert vidtok --checkpoint weights.safetensors --like experiments/vidtok.py:kl_causal_488_4chn -o models/kl
+  tokjax convert vidtok --checkpoint DIFFUSERS_DIR -o models/kl
+  tokjax convert vidtok --to-torch models/kl -o back.safetensors
+  tokjax convert vidtok --to-diffusers models/kl -o for_diffusers
+  tokjax convert omnitokenizer --checkpoint imagenet_k600.ckpt -o models/omni
+  tokjax convert omnitokenizer --to-torch models/omni -o back.ckpt
+
+Reading needs no PyTorch and never runs code that a checkpoint holds; writing .ckpt needs pip install "tokjax[torch]".
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+_VIDTOK = """Turns a released VidTok checkpoint into a directory that tokjax.load opens, and back.
+
+Checkpoints of v1.0 and v1.1 hold the same tensors but mean different arithmetic: the .yaml that came with the checkpoint decides,
+or the row of an experiment file. A diffusers directory (AutoencoderVidTok) says so itself."""
+
+_OMNITOKENIZER = """Turns a released OmniTokenizer checkpoint into a directory that tokjax.load opens, and back.
+
+A checkpoint holds the arguments of its training, but not whether attention added biases of positions. By the authors' README it
+did for imagenet_only, so: with relative positions and that in the file's name, yes; else no. --attention overrides this."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    families = parser.add_subparsers(dest="family", metavar="FAMILY", required=True)
+    _add_vidtok(families)
+    _add_omnitokenizer(families)
+
+
+def _add_vidtok(families: argparse._SubParsersAction) -> None:
+    vidtok = families.add_parser(
+        "vidtok", help="VidTok's checkpoints, and diffusers' AutoencoderVidTok", description=_VIDTOK, epilog=__doc__
+    )
+    vidtok.formatter_class = argparse.RawDescriptionHelpFormatter
+    vidtok.set_defaults(convert=_convert_vidtok)
+    what = vidtok.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a .ckpt or .safetensors file, or a diffusers directory")
+    what.add_argument("--to-torch", type=Path, metavar="MODEL", help="write this model as the original's .ckpt or .safetensors")
+    what.add_argument("--to-diffusers", type=Path, metavar="MODEL", help="write this model as a directory for diffusers")
+    how = vidtok.add_mutually_exclusive_group()
+    how.add_argument("--config", type=Path, metavar="YAML", help="the original's configuration of the checkpoint")
+    how.add_argument("--like", metavar="FILE:VARIANT", help="an experiment's row that is the same model, without a .yaml")
+    vidtok.add_argument(
+        "--with-discriminator", action="store_true", help="keep the tensors of the training losses, for fine-tuning"
+    )
+    vidtok.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
+
+
+def _add_omnitokenizer(families: argparse._SubParsersAction) -> None:
+    omni = families.add_parser("omnitokenizer", help="OmniTokenizer's checkpoints", description=_OMNITOKENIZER, epilog=__doc__)
+    omni.formatter_class = argparse.RawDescriptionHelpFormatter
+    omni.set_defaults(convert=_convert_omnitokenizer)
+    what = omni.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a .ckpt or .safetensors file")
+    what.add_argument("--to-torch", type=Path, metavar="MODEL", help="write this model as the original's .ckpt or .safetensors")
+    omni.add_argument("--attention", choices=("fused", "explicit"), help="without or with the biases of positions")
+    omni.add_argument("--like", metavar="FILE:VARIANT", help="an experiment's row that is the same model, for .safetensors")
+    omni.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
+
+
+def run(args: argparse.Namespace) -> int:
+    return args.convert(args)
+
+
+def _convert_vidtok(args: argparse.Namespace) -> int:
+    from tokjax.config import ConfigError
+    from tokjax.conversion import converted
+
+    if args.checkpoint is None and (args.config or args.like or args.with_discriminator):
+        raise ConfigError("--config, --like and --with-discriminator belong to --checkpoint; a model of ours has its own config")
+    if args.to_torch or args.to_diffusers:
+        write = converted.to_torch_file if args.to_torch else converted.to_diffusers
+        print(f"wrote {write(args.to_torch or args.to_diffusers, args.output)} tensors to {args.output}")
+        return 0
+    config = _vidtok_config(args)
+    tokenizer = converted.convert_vidtok(args.checkpoint, config, args.output, args.with_discriminator)
+    _print_converted(args.checkpoint, tokenizer, args.output)
+    return 0
+
+
+def _vidtok_config(args: argparse.Namespace):
+    from tokjax.config import ConfigError
+    from tokjax.conversion.diffusers import config_from_diffusers
+    from tokjax.conversion.vidtok_yaml import config_from_yaml
+    from tokjax.experiment import load_experiment
+
+    if args.checkpoint.is_dir():
+        if args.config or args.like:
+            raise ConfigError(f"{args.checkpoint} is a directory, whose config.json describes it; leave out --config and --like")
+        return config_from_diffusers(args.checkpoint)
+    if args.config:
+        return config_from_yaml(args.config)
+    if not args.like:
+        raise ConfigError(
+            "a checkpoint does not say which model it is (v1.0 and v1.1 hold the same tensors); give its .yaml with --config, "
+            "or the same model as --like experiments/vidtok.py:VARIANT"
+        )
+    config = load_experiment(args.like)
+    config.model.dtype = "float32"  # rows train in lower precision; what is converted computes as published weights are compared
+    return config
+
+
+def _convert_omnitokenizer(args: argparse.Namespace) -> int:
+    from tokjax.config import ConfigError
+    from tokjax.conversion import omnitokenizer_files as files
+    from tokjax.experiment import load_experiment
+
+    if args.to_torch:
+        if args.attention or args.like:
+            raise ConfigError("--attention and --like belong to --checkpoint; a model of ours has its own config")
+        print(f"wrote {files.to_torch_file(args.to_torch, args.output)} tensors to {args.output}")
+        return 0
+    like = load_experiment(args.like) if args.like else None
+    tokenizer = files.convert_omnitokenizer(args.checkpoint, args.output, args.attention, like)
+    _print_converted(args.checkpoint, tokenizer, args.output)
+    return 0
+
+
+def _print_converted(source: Path, tokenizer, output: Path) -> None:
+    import jax
+
+    from tokjax.conversion.package import digest
+
+    model = tokenizer.config.model
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(tokenizer.variables["params"]))
+    kind = (model.family, model.get("causality"), model.get("attention"), model.quantizer.name)
+    print(f"read {source}: {' '.join(filter(None, kind))}, {parameters:,} parameters, digest {digest(tokenizer)[:16]}")
+    print(f"wrote {output}; open it with tokjax.load({str(output)!r})")

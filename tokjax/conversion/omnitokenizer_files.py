@@ -1,0 +1,95 @@
+"""Published OmniTokenizer checkpoints become directories that `tokjax.load` opens, and those become checkpoints again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from tokjax.config import ConfigError, defaults, validate
+from tokjax.conversion.checkpoint_files import CheckpointFile, StandIn, read_checkpoint, require_name, write_state
+from tokjax.conversion.converted import require_new, write_converted
+from tokjax.conversion.omnitokenizer import from_torch, to_torch
+from tokjax.conversion.omnitokenizer_arguments import attention_of, read_arguments, write_arguments
+from tokjax.conversion.package import load
+from tokjax.models.tokenizer import Tokenizer, build
+
+
+def convert_omnitokenizer(
+    checkpoint: Path, output: Path, attention: str | None = None, like: ConfigDict | None = None
+) -> Tokenizer:
+    """Writes the tokenizer of a published checkpoint to `output`.
+
+    Args:
+      attention: "fused" or "explicit"; None follows the rule of `attention_of`.
+      like: config of the same model, for a file that holds no arguments.
+
+    Raises:
+      CheckpointError, ConfigError, PackageError: what is wrong with the file, its arguments or the output.
+      ValueError: a tensor that the model lacks, does not know, or has in another shape.
+    """
+    require_new(output)
+    file = read_checkpoint(checkpoint)
+    config = _config(checkpoint, file, like)
+    if attention or like is None:
+        config.model.attention = attention or attention_of(checkpoint.name, config.model.position)
+    validate(config)
+    module = build(config.model)
+    tokenizer = Tokenizer(module, jax.tree.map(jnp.asarray, from_torch(file.tensors, module)), config)
+    write_converted(tokenizer, output, checkpoint.name)
+    return tokenizer
+
+
+def _config(checkpoint: Path, file: CheckpointFile, like: ConfigDict | None) -> ConfigDict:
+    arguments = _arguments(file.rest)
+    if arguments is not None and like is not None:
+        raise ConfigError(f"{checkpoint} holds the arguments that it was trained with; leave out --like")
+    if like is not None:
+        like.model.dtype = "float32"  # rows train in lower precision
+        return like
+    if arguments is None:
+        raise ConfigError(
+            f"{checkpoint} does not hold the arguments that it was trained with; give the same model as "
+            "--like experiments/omnitokenizer.py:VARIANT"
+        )
+    config = defaults("omnitokenizer")
+    config.name = checkpoint.stem
+    config.model.update(read_arguments(arguments))
+    vae = config.model.quantizer.name == "kl"
+    config.loss.regularization_weight = float(arguments.get("kl_weight", 1e-6)) if vae else 1.0
+    return config
+
+
+def _arguments(rest: dict[str, Any]) -> dict[str, Any] | None:
+    """The command line that a training checkpoint was made with."""
+    found = rest.get("hyper_parameters")
+    found = found.get("args", found) if isinstance(found, dict) else found
+    return found.state if isinstance(found, StandIn) and isinstance(found.state, dict) else found or None
+
+
+def to_torch_file(directory: Path, output: Path) -> int:
+    """Writes an OmniTokenizer as .ckpt (with its arguments) or .safetensors, with the original's names and shapes.
+
+    Returns:
+      How many tensors.
+
+    Raises:
+      CheckpointError, ConfigError, PackageError.
+    """
+    require_name(output)
+    tokenizer = load(directory)
+    model = tokenizer.config.model
+    if model.family != "omnitokenizer":
+        raise ConfigError(f"this is a model of the family {model.family}, not omnitokenizer")
+    if model.mode != "published" or model.quantizer.name not in ("vq", "kl"):
+        kind = f"mode={model.mode!r} and {model.quantizer.name} latents"
+        raise ConfigError(
+            f"the original OmniTokenizer cannot compute this model with {kind}: it has mode='published', with vq or kl"
+        )
+    state = to_torch(tokenizer.variables, tokenizer.module)
+    write_state(output, state, {"hyper_parameters": {"args": argparse.Namespace(**write_arguments(model))}})
+    return len(state)
