@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.cost import activation_bytes, count_bytes, count_flops
 from tokjax.models.tokenizer import build
 from tokjax.training.optimizers import make_optimizer
-from tokjax.training.state import initial_state
+from tokjax.training.state import TrainState, initial_state
 
 
 def inspect(config: ConfigDict, batch: int, frames: int, side: int) -> dict[str, str]:
@@ -21,42 +22,41 @@ def inspect(config: ConfigDict, batch: int, frames: int, side: int) -> dict[str,
 
     Convolutions are counted in their direct form, whatever this machine would use.
     """
-    model = build(config.model)
-    make = partial(
-        initial_state, model, make_optimizer(config.optimizer, config.training.steps), 0, config.optimizer.ema_decay > 0
-    )
-    state = jax.eval_shape(make)
+    model, optimizer = build(config.model), make_optimizer(config.optimizer, config.training.steps)
+    average, frozen = config.optimizer.ema_decay > 0, config.optimizer.freeze
+    state = jax.eval_shape(partial(initial_state, model, optimizer, 0, average, frozen))
     token = CONVOLUTION_FORM.set("direct")
     try:
-        variables = {"params": state.params, **state.model_state}
-        rows = _shapes(model, state.params, frames, side) | _flops(model, variables, frames, side)
-        return rows | _memory(model, state, variables, batch, frames, side)
+        rows = _shapes(model, state.params, frames, side) | _flops(model, state.variables, frames, side)
+        return rows | _memory(model, state, batch, frames, side)
     finally:
         CONVOLUTION_FORM.reset(token)
 
 
-def _forward(model: object, variables: object, video: jax.Array) -> jax.Array:
+def _forward(model: Any, variables: Any, video: jax.Array) -> jax.Array:
     return model.apply(variables, video)[0]
 
 
-def _clip(batch: int, frames: int, side: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((batch, frames, side, side, 3), jnp.float32)
+def _clip(model: Any, batch: int, frames: int, side: int) -> jax.ShapeDtypeStruct:
+    """As long and as large as the model wants it."""
+    return jax.ShapeDtypeStruct((batch, frames + sum(model.pad_frames(frames)), *model.pad_sides(side, side), 3), jnp.float32)
 
 
-def _shapes(model: object, params: object, frames: int, side: int) -> dict[str, str]:
-    count = {part: sum(leaf.size for leaf in jax.tree.leaves(params[part])) for part in ("encoder", "decoder")}
+def _shapes(model: Any, params: Any, frames: int, side: int) -> dict[str, str]:
+    parts = ("encoder", "decoder", *sorted(params.keys() - {"encoder", "decoder"}))
+    count = {part: sum(leaf.size for leaf in jax.tree.leaves(params[part])) for part in parts}
     latents = model.latent_shape(frames, side, side)
     codes = model.quantizer.codebook_size
     return {
-        "parameters": f"{sum(count.values()):,} (encoder {count['encoder']:,}, decoder {count['decoder']:,})",
+        "parameters": f"{sum(count.values()):,} ({', '.join(f'{part} {size:,}' for part, size in count.items())})",
         "input": f"{frames}x{side}x{side}, {3 * frames * side * side:,} values",
         "latents": f"{'x'.join(map(str, latents))}, {math.prod(latents):,} values" + (f", {codes:,} codes" if codes else ""),
         "pixel values per latent value": f"{3 * frames * side * side / math.prod(latents):.1f}",
     }
 
 
-def _flops(model: object, variables: object, frames: int, side: int) -> dict[str, str]:
-    forward, video = partial(_forward, model), _clip(1, frames, side)
+def _flops(model: Any, variables: Any, frames: int, side: int) -> dict[str, str]:
+    forward, video = partial(_forward, model), _clip(model, 1, frames, side)
     counted, without = (count_flops(forward, variables, video, padding=padding) for padding in (True, False))
     by_xla = jax.jit(forward).lower(variables, video).cost_analysis()["flops"]
     return {
@@ -66,10 +66,10 @@ def _flops(model: object, variables: object, frames: int, side: int) -> dict[str
     }
 
 
-def _memory(model: object, state: object, variables: object, batch: int, frames: int, side: int) -> dict[str, str]:
-    clip = _clip(batch, frames, side)
+def _memory(model: Any, state: TrainState, batch: int, frames: int, side: int) -> dict[str, str]:
+    clip = _clip(model, batch, frames, side)
     fixed = count_bytes(state) + count_bytes(state.params)
-    activations = activation_bytes(partial(_forward, model), variables, clip)
+    activations = activation_bytes(partial(_forward, model), state.variables, clip)
     return {
         "training memory, parameters and state": f"{_giga(fixed)}: parameters, gradients, optimizer, moving average",
         f"training memory, activations, batch {batch}": f"{_giga(activations)}: kept for the backward pass",
