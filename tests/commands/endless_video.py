@@ -1,6 +1,7 @@
 """`endless_video.py COMMAND ...`: the command line, with a video that never ends."""
 
 import itertools
+import signal
 import sys
 
 import numpy as np
@@ -14,5 +15,6 @@ def endless(path):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     media.read_video, media.count_frames = endless, lambda path: 10**6
     sys.exit(cli.main(sys.argv[1:]))

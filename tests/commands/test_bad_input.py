@@ -70,7 +70,10 @@ def an_experiment(kind="images", path="images", **changes):
             "unknown key 'trainin' in --config.trainin.steps; did you mean 'training'?",
         ),
         ("inspect --config one.py --config.seed", "cannot read the argument '--config.seed'; single values are set by"),
-        ("inspect --config one.py --config.model=3", "config.model is a section, not a value; its keys are: blocks_per_level, "),
+        (
+            "inspect --config one.py --config.model=3",
+            "config.model is a section, not a value; its keys are: architecture, blocks",
+        ),
         ("inspect --config one.py --config.training.steps=many", "wants a value of type int, as in 1000; it got 'many'"),
         ("inspect --config one.py --config.model.dtype=float16", "config.model.dtype must be one of float32, bfloat16"),
         ("inspect --config one.py --config.model.time_factor=8", "time_factor is 8, but time is halved at levels (0,)"),

@@ -31,12 +31,15 @@ def test_a_signal_half_way(tmp_path, command, output, number, code, line):
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     argv = [sys.executable, HERE / "endless_video.py", command, model, tmp_path / "in.mp4", "-o", place / output]
     process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while not any(place.iterdir()) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert [path.name for path in place.iterdir()] == [f".{output}.partial"]
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=240)
+    try:
+        deadline = time.monotonic() + 120
+        while not any(place.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [path.name for path in place.iterdir()] == [f".{output}.partial"]
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, errors) == (code, line)
     assert list(place.iterdir()) == []
 

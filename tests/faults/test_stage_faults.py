@@ -56,6 +56,7 @@ def kill_after(data: Data, workdir: Path, line: str, seconds: float) -> None:
     assert process.returncode == -signal.SIGKILL, errors
 
 
+@pytest.mark.slow
 def test_kill_9_at_a_border_and_in_the_second_stage(data, undisturbed, tmp_path):
     moments = random.Random(1)
     # The line of a border's step is followed by its save, its score, what is carried over and the next stage's compilation.
