@@ -1,6 +1,7 @@
 """Settings for every test: CPU, a persistent compilation cache, and where the golden numbers lie."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -33,3 +34,11 @@ def golden():
         return found[0]
 
     return find
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_are_forgotten():
+    """Each compiled program holds memory maps, of which a process may have only so many; a worker runs hundreds of tests."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
