@@ -111,6 +111,7 @@ def endless(count, held):
         yield frame + np.uint8(number % 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causality", FAMILIES)
 def test_memory_does_not_grow_with_the_length(causality):
     """The least in 20 chunks early on and in the last 20: 40 chunks are 134,400 bytes of pixels, 7,680 of latents."""

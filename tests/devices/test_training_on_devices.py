@@ -68,6 +68,7 @@ def assert_same_run(found: dict, one: dict) -> None:
     np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_data_fsdp_and_context_give_the_losses_of_one_device(eight, one):
     assert one["split"] == 0 and eight[1]["split"] > 5
     assert_same_run(eight[1], one)
@@ -79,6 +80,7 @@ def test_other_meshes_give_the_losses_of_one_device(data, one, tmp_path, sizes):
     assert_same_run(train(data, tmp_path / "run", 8, *mesh(**sizes)), one)
 
 
+@pytest.mark.slow
 def test_a_run_moves_from_8_devices_to_4_and_to_1(data, eight, one, tmp_path):
     workdir = shutil.copytree(eight[0], tmp_path / "run")
     for step in (4, 6):

@@ -147,6 +147,7 @@ def test_a_second_start_is_refused_until_the_first_is_gone(data, tmp_path):
     again.communicate()
 
 
+@pytest.mark.slow
 def test_worker_processes_do_not_change_the_run(data, undisturbed, tmp_path):
     code, _, errors = data.run(tmp_path, "--config.data.workers=2")
     assert code == 0, errors
@@ -160,6 +161,7 @@ runpy.run_module("tokjax.cli", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_checkpoint_before_it_is_intact(data, undisturbed, tmp_path):
     workdir, begin = copy_before(undisturbed, tmp_path / "run", LAST), LAST - EVERY
     before = bits(workdir)

@@ -170,6 +170,7 @@ def test_half_precision_is_near_full_precision():
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes["params"]))
 
 
+@pytest.mark.slow
 def test_blocks_computed_anew_give_the_same_gradients():
     tokens = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 4, 4, 16)), jnp.float32)
     plain, again = (Stack("tw", Style(heads=2, head_width=8, window=2, remat=remat)) for remat in (False, True))
@@ -178,6 +179,7 @@ def test_blocks_computed_anew_give_the_same_gradients():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), one, other)
 
 
+@pytest.mark.slow
 def test_every_parameter_has_a_gradient():
     model, variables = random_model(mode="sound", attention="explicit", position="relative")
     loss = jax.grad(lambda p: jnp.sum(model.apply({"params": p}, clip(5))[0] ** 2))

@@ -80,6 +80,7 @@ def temporary_bytes(function, *arguments):
     return function.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length():
     """From 33 to 129 frames, activations stay those of a chunk: what grows are copies of what goes in and out."""
     one = tokenizer("causal_v1_1", 2)

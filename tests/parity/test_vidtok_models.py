@@ -78,6 +78,7 @@ def test_the_tokenizer_gives_back_the_frames_that_the_original_keeps(golden):
     np.testing.assert_allclose(again, channels_last(arrays["out:xr/recon"])[:, -14:], atol=5e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kl_causal_288_8chn", "fsq_noncausal_488_262144", "kl_causal_488_4chn_v1_1"])
 def test_the_form_for_accelerators_gives_the_golden_numbers(golden, name):
     arrays, meta = read_golden(golden(f"vidtok/{name}.npz"))

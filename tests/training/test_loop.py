@@ -131,6 +131,7 @@ def test_another_config_in_the_workdir_is_refused(short, tmp_path, key, value, t
     assert from_json((workdir / "config.json").read_text()).to_dict() == short[1].to_dict()
 
 
+@pytest.mark.slow
 def test_how_long_and_with_how_many_workers_a_run_goes_may_change(short, tmp_path):
     workdir, config = copied(short, tmp_path)
     config.training.steps, config.training.checkpoint_every, config.data.workers, config.name = 8, 50, 1, "longer"

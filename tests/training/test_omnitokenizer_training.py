@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from tiny_omnitokenizer import tiny_config
 
 from tokjax.models.tokenizer import build
@@ -19,6 +20,7 @@ def waves(frames):
     return jnp.asarray(wave[..., None] * np.array([255, 128, 30]), jnp.uint8)
 
 
+@pytest.mark.slow
 def test_training():
     config = tiny_config("vq", mode="sound", encoder_blocks="w", decoder_blocks="t")
     config.loss.update({"reconstruction_weight": 1 / 192, "regularization_weight": 1.0})

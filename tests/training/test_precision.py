@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tokjax.config import defaults, validate
 from tokjax.models.tokenizer import build
@@ -26,6 +27,7 @@ def a_step(**changes):
     return state, {name: float(value) for name, value in metrics.items()}, lowered.as_text()
 
 
+@pytest.mark.slow
 def test_bfloat16_and_remat_keep_parameters_in_float32_and_the_loss_close():
     _, expected, full = a_step()
     state, metrics, program = a_step(dtype="bfloat16", remat=True)

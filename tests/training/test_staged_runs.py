@@ -123,6 +123,7 @@ def test_an_export_is_of_one_stage_and_complete(staged, tmp_path):
     assert digest(other) != digest(whole)  # the same parameters with another codebook
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 9, 15])
 def test_resuming_at_a_border_and_within_a_stage_ends_bitwise_the_same(staged, data, tmp_path, capsys, step):
     workdir = shutil.copytree(staged[0], tmp_path / "run")
