@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,22 @@ from tokjax.models.tokenizer import build
 
 _RULES = {
     "w": lambda n, fan_in: n / math.sqrt(fan_in),
+    "w2": lambda n, fan_in: n * math.sqrt(2.0 / fan_in),
     "w3": lambda n, fan_in: n * 2.5 / math.sqrt(fan_in),
     "g": lambda n, fan_in: 1.0 + 0.1 * n,
     "b": lambda n, fan_in: 0.05 * n,
     "mix": lambda n, fan_in: 0.25 + 0.5 * n,
+    "lin": lambda n, fan_in: np.abs(n),
+    "rmean": lambda n, fan_in: 0.1 * n,
+    "rvar": lambda n, fan_in: np.exp(0.3 * n),
+    "scalar": lambda n, fan_in: 0.1 * n,
 }
 
 
 def fill_array(key: str, shape: list[int], rule: str, seed: int) -> np.ndarray:
     """One tensor; each has a generator of its own, so their order does not matter."""
+    if rule == "zero_int":  # a counter
+        return np.zeros(shape, np.int64)
     n = np.random.RandomState(zlib.crc32(f"{seed}|{key}".encode()) & 0xFFFFFFFF).standard_normal(tuple(shape))
     fan_in = int(np.prod(shape[1:])) if len(shape) >= 2 else 1
     return np.asarray(_RULES[rule](n, fan_in), np.float32)
@@ -39,8 +47,12 @@ def read_golden(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, json.loads(str(arrays.pop("meta")))
 
 
-def state_dict(meta: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {key: fill_array(key, shape, rule, meta["seed"]) for key, shape, rule in meta["spec"]}
+def state_dict(meta: dict[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """The weights of `spec`; constants are in the file's arrays."""
+    return {
+        key: arrays["const:" + key] if rule == "const" else fill_array(key, shape, rule, meta["seed"])
+        for key, shape, rule in meta["spec"]
+    }
 
 
 def model_config(meta: dict[str, Any]) -> ConfigDict:
