@@ -3,6 +3,7 @@
     tokjax train --config experiments/omnitokenizer.py:image_only --workdir runs/omnitokenizer_images
     tokjax train --config experiments/omnitokenizer.py:joint_vq --workdir runs/omnitokenizer_joint
     tokjax train --config experiments/omnitokenizer.py:joint_kl --workdir runs/omnitokenizer_kl
+    tokjax train --config experiments/omnitokenizer.py:three_stages --workdir runs/omnitokenizer
     tokjax train --config experiments/omnitokenizer.py:tiny --workdir runs/omnitokenizer_tiny
 
 The recipe of the published code, for 32 GPUs (A100 in the paper), 500,000 batches a stage:
@@ -14,10 +15,18 @@ The recipe of the published code, for 32 GPUs (A100 in the paper), 500,000 batch
               128, 192, 256 and 320, drawn anew for each batch; learning rate 5e-5; 0.01 x video GAN, no image GAN.
   joint_kl    starts from joint_vq, with new layers before the latents; 1e-6 x KL divergence in place of commitment.
 
-Differences here: LPIPS and discriminators are not trained with yet, so their weights are absent; each batch is an update of its
-own; L1 weighs each value as the original does at 256x256, whatever the size of the frame; frames are resized by their shorter
-side and cropped, where the original squashes them to a square; and the codebook is taken from data once, where the original takes
-it anew with every run.
+The discriminators learn at a tenth of the rates, warming up all the while, and rest where their loss is below 1e-3; LPIPS sees
+half the contrast that it was trained on; both are as published. LPIPS reads data/perceptual_vgg16.npz, which
+`tokjax convert perceptual --vgg16 vgg16.pth --lpips vgg.pth -o data/perceptual_vgg16.npz` makes once.
+
+`three_stages` is the whole recipe in one run; the other rows are its stages alone, joint_vq and joint_kl from scratch unless
+`--config.start_from` names a tokenizer of the same shape.
+
+Differences here: both players learn from one forward pass, without the published order of updates in which the discriminators
+hardly learn (`--config.training.mode=published` brings it back, see tokjax.training.published); streams are drawn at random, not
+strictly in turn; patches are inflated without the published mistakes (tokjax.training.carry_over); frames are resized by their
+shorter side and cropped, where the original squashes them to a square; and the codebook is taken from data once, where the
+original takes it anew with every run.
 
 Data: a folder tree of images at `--config.data.train.image_256.path` and a folder of videos with a table at
 `--config.data.train.video_256.path`, and so on for each stream. The quality in a row is that of the authors' README: rFID on
@@ -29,7 +38,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from tokjax.config import defaults, stream
+from tokjax.config import defaults, stage, stages, stream
 
 SIDES = (128, 192, 256, 320)
 SAMPLE = "data/sample"
@@ -54,16 +63,16 @@ def _codes(count: int) -> dict[str, Any]:
     }
 
 
+IMAGE_MODEL = {"time_factor": 2, "position": "relative", "attention": "explicit", "init": "vit"}
 VARIANTS = {
     # The released imagenet_only.ckpt.
-    "image_only": Row(
-        {"time_factor": 2, "position": "relative", "attention": "explicit", "init": "vit", "quantizer": _codes(8192)},
-        (1.28, None),
-    ),
+    "image_only": Row({**IMAGE_MODEL, "quantizer": _codes(8192)}, (1.28, None)),
     # imagenet_k600.ckpt
     "joint_vq": Row({"quantizer": _codes(8192)}, (1.23, 25.97)),
     # imagenet_k600_vae.ckpt
     "joint_kl": Row({"quantizer": {"name": "kl"}}, (0.78, 13.02)),
+    # All three, one after the other; the model here is that of the first.
+    "three_stages": Row({**IMAGE_MODEL, "quantizer": _codes(8192)}, (None, None)),
     # Causal in time, 2x8x8 to a code of 1,024.
     "tiny": Row(
         {
@@ -88,45 +97,89 @@ def get_config(variant: str = "joint_vq") -> ConfigDict:
     config = defaults("omnitokenizer")
     config.name = f"omnitokenizer_{variant}"
     config.model.update(VARIANTS[variant].model)
-    {"image_only": _image_only, "joint_vq": _joint, "joint_kl": _joint, "tiny": _tiny}[variant](config)
+    recipes = {"image_only": _image_only, "joint_vq": _joint, "joint_kl": _joint, "three_stages": _three_stages, "tiny": _tiny}
+    recipes[variant](config)
     if variant == "joint_kl":
         config.loss.regularization_weight = 1e-6
     return config
 
 
-def _l1_weight(side: int) -> float:
-    """4 x the mean over all values, in a range half as wide, of what is a sum over the values of a frame here."""
-    return 4 / 2 / (3 * side * side)
+ADAM = {"b1": 0.5, "b2": 0.9, "clip_norm": 1.0, "schedule": "omnitokenizer"}
+LOSS = {
+    "reduction": "mean",
+    "reconstruction_weight": 4 / 2,  # 4 in a range of pixels that is half as wide
+    "regularization_weight": 1.0,
+    "perceptual_weight": 4.0,
+    "perceptual_range": 0.5,
+    "perceptual_weights_file": "data/perceptual_vgg16.npz",
+    "frames": "one",
+    "adversarial_weight": 1.0,
+    "image_weight": 0.01,
+    "video_weight": 0.01,
+    "feature_matching_weight": 4.0,
+}
+FIRST_RATES = {"learning_rate": 1e-3, "learning_rate_min": 5e-5, "warmup_steps": 50_000}
+LATER_RATES = {"learning_rate": 5e-5, "learning_rate_min": 5e-5, "warmup_steps": 50_000}
+STEPS = 500_000
 
 
-def _published(config: ConfigDict) -> None:
+def _judges_rates(rates: dict[str, float]) -> dict[str, float]:
+    """A tenth, reached at the very end."""
+    return {key: rates[key] / 10 for key in ("learning_rate", "learning_rate_min")} | {"warmup_steps": STEPS}
+
+
+def _published(config: ConfigDict, rates: dict[str, float], judge: str) -> None:
     """What all stages share."""
     config.model.update({"dtype": "bfloat16", "remat": True})
-    config.loss.update({"reconstruction_weight": _l1_weight(256), "regularization_weight": 1.0})
-    config.optimizer.update({"b1": 0.5, "b2": 0.9, "clip_norm": 1.0})
+    config.loss.update(LOSS)
+    config.discriminator.update({"kind": judge, "noise": True})
+    config.optimizer.update(ADAM | rates)
+    config.discriminator_optimizer.update(ADAM | _judges_rates(rates) | {"skip_below": 1e-3})
     config.data.workers = 12
-    config.training.update({"steps": 500_000, "evaluate_every": 10_000, "checkpoint_every": 3_000})
+    config.training.update({"steps": STEPS, "evaluate_every": 10_000, "checkpoint_every": 3_000})
     config.data.validation.images = stream(
         "images", "data/imagenet/validation", batch=64, resolution=256, crop="centre", flip=False
     )
 
 
 def _image_only(config: ConfigDict) -> None:
-    _published(config)
+    _published(config, FIRST_RATES, "omni_image")
     config.data.train.image_256 = stream("images", "data/imagenet/train", batch=256, resolution=256, crop="centre", flip=False)
-    rates = {"learning_rate": 1e-3, "learning_rate_min": 5e-5, "schedule": "omnitokenizer", "warmup_steps": 50_000}
-    config.optimizer.update(rates)
 
 
 def _joint(config: ConfigDict) -> None:
     """One stream for each side: a batch has one shape, and all of a kind are drawn equally often."""
-    _published(config)
+    _published(config, LATER_RATES, "omni_video")
+    config.training.batches_per_update = 2
     for side in SIDES:
         place = {"resolution": side, "crop": "centre", "flip": False}
         config.data.train[f"image_{side}"] = stream("images", "data/imagenet/train", batch=256, **place)
         config.data.train[f"video_{side}"] = _kinetics("train", batch=128, **place)
     config.data.validation.videos = _kinetics("validation", batch=32, resolution=256, crop="centre", flip=False)
-    config.optimizer.learning_rate = 5e-5
+
+
+def _three_stages(config: ConfigDict) -> None:
+    """Streams of later stages have weight 0 before; a stage takes over all weights whose shapes are the same."""
+    _joint(config)
+    weights = {name: one.weight for name, one in config.data.train.items()}
+    for one in config.data.train.values():
+        one.weight = 0.0
+    joint = {
+        "data": {"train": {name: {"weight": weight} for name, weight in weights.items()}},
+        "model": {"time_factor": 4, "position": "rope", "attention": "fused"},
+    }
+    config.stages = stages(
+        stage(
+            "images",
+            data={"train": {"image_256": {"weight": 1.0}}},
+            discriminator={"kind": "omni_image"},
+            optimizer=FIRST_RATES,
+            discriminator_optimizer=_judges_rates(FIRST_RATES),
+            training={"batches_per_update": 1},
+        ),
+        stage("joint", inflate="sound", **joint),
+        stage("kl", **(joint | {"model": joint["model"] | {"quantizer": {"name": "kl"}}}), loss={"regularization_weight": 1e-6}),
+    )
 
 
 def _kinetics(split: str, **changes: Any) -> ConfigDict:
@@ -141,6 +194,6 @@ def _tiny(config: ConfigDict) -> None:
         config.data[split].videos = stream(
             "videos", f"{SAMPLE}/{split}/videos", table=table, batch=6, frames=5, short_side=240, **changes
         )
-    config.loss.update({"reconstruction_weight": _l1_weight(32), "regularization_weight": 1.0})
+    config.loss.update({"reconstruction_weight": 4 / 2 / (3 * 32 * 32), "regularization_weight": 1.0})
     config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 50, "b2": 0.99, "clip_norm": 1.0})
     config.training.update({"steps": 1000, "log_every": 50, "evaluate_every": 500, "checkpoint_every": 200})

@@ -10,6 +10,8 @@ from tokjax.config import ConfigError, defaults, from_json, stream, to_json, val
 from tokjax.defaults import MODELS
 from tokjax.experiment import apply_overrides, load_experiment
 
+ADVERSARIAL = {"discriminator.kind": "vidtok_2d", "loss.adversarial_weight": 0.1}
+
 
 def a_config(**streams):
     config = defaults()
@@ -80,7 +82,18 @@ def keys(node, path=()):
         ({"training.steps": 0}, "config.training.steps must be at least 1, not 0"),
         ({"model.latent_channels": 0}, "config.model.latent_channels must be at least 1, not 0"),
         ({"data.bad_share": 1.5}, "config.data.bad_share is a share between 0 and 1, not 1.5"),
-        ({"loss.adversarial_weight": 0.1}, "config.loss.adversarial_weight must be 0: this version has no such loss yet"),
+        ({"loss.adversarial_weight": 0.1}, "loss.adversarial_weight is 0.1, without a discriminator; set config.discriminator"),
+        ({"loss.lecam_weight": 0.1}, "config.loss.lecam_weight is 0.1, without a discriminator"),
+        ({"loss.adaptive": True}, "config.loss.adaptive balances a discriminator's loss, but config.discriminator.kind is empty"),
+        ({"training.mode": "published"}, "mode='published' orders updates of discriminators; there are none"),
+        ({"discriminator.kind": "vidtok_2d"}, "kind is 'vidtok_2d', but config.loss.adversarial_weight is 0, so nothing would l"),
+        ({"discriminator.kind": "vidtok2d"}, r"must be one of vidtok_2d, .*, omni, or empty, not 'vidtok2d'; did you mean 'vid"),
+        (ADVERSARIAL | {"loss.adaptive": True, "loss.feature_matching_weight": 1.0}, "adaptive balances the adversarial loss al"),
+        (ADVERSARIAL | {"discriminator.norm": "group"}, "config.discriminator.norm must be batch for vidtok_2d"),
+        (ADVERSARIAL | {"discriminator.augment": "colour"}, "augment has 'colour', but those there are: color, .*did you mean"),
+        (ADVERSARIAL | {"training.mode": "published"}, "published' is OmniTokenizer's order of updates: it needs model.family="),
+        ({"loss.perceptual_weight": 1.0}, r"weights_file is empty; name the file that `tokjax convert perceptual --vgg16 vgg16"),
+        ({"discriminator_optimizer.learning_rate": 0.0}, "config.discriminator_optimizer.learning_rate must be above 0"),
         ({"optimizer": 3}, "config.optimizer must be a section with the keys b1, b2, "),
         ({"optimizer.learning_rate": 0.0}, "config.optimizer.learning_rate must be above 0 and finite, not 0.0"),
         ({"optimizer.learning_rate": -1e-3}, "config.optimizer.learning_rate must be above 0 and finite, not -0.001"),
@@ -136,6 +149,26 @@ def test_streams_that_cannot_work(changes, sentence):
     config.training.accumulation = 2
     with pytest.raises(ConfigError, match=sentence):
         validate(config)
+
+
+def test_choices_are_those_that_there_are():
+    from tokjax.config import _CHOICES
+    from tokjax.loss_checks import _AUGMENTATIONS
+    from tokjax.losses import adversarial, augment, features
+    from tokjax.models import discriminators
+
+    assert _CHOICES["loss.adversarial"] == adversarial.KINDS and _AUGMENTATIONS == augment.POLICIES
+    assert _CHOICES["discriminator.kind"] == ("", *discriminators.KINDS)
+    assert _CHOICES["loss.perceptual_network"] == tuple(features.NETWORKS)
+
+
+def test_frames_that_are_too_small_for_the_discriminator():
+    config = set_values(a_config(clips=stream("images", "x", resolution=16)), ADVERSARIAL)
+    with pytest.raises(ConfigError, match=r"clips.resolution is 16, but config.discriminator with 3 layers needs frames of at"):
+        validate(config)
+    config.discriminator.layers = 2
+    config.data.train.clips.resolution = 16
+    validate(config)
 
 
 @pytest.mark.parametrize("divides", [{"train": "clips"}, {}])

@@ -12,6 +12,7 @@ from tokjax.experiment import load_experiment
 from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.cost import count_flops
 from tokjax.models.tokenizer import build
+from tokjax.training.stages import stages_of
 
 # Parameters of encoder and decoder, counted in the published PyTorch code; latents [t,h,w,c] of a clip 17x256x256, 16x256x256 for
 # non-causal models (Table 5) and 33x256x256 for v1.1.
@@ -97,12 +98,39 @@ def test_the_architectures_of_table_2_have_the_published_size_and_cost(variant):
     assert round(flops / 2e12, 2) == trillions
 
 
+RECIPES = {"kl_causal_488_4chn_two_stages": "kl_causal_488_4chn", "fsq_causal_488_262144_two_stages": "fsq_causal_488_262144"}
+RECIPES["kl_causal_488_4chn_fine_tuned"] = "kl_causal_488_4chn"
+
+
+@pytest.mark.parametrize("variant", RECIPES)
+def test_the_recipes_train_the_models_of_other_rows(variant):
+    config, other = (load_experiment(f"experiments/vidtok.py:{name}") for name in (variant, RECIPES[variant]))
+    validate(config)
+    assert config.model == other.model and config.discriminator == other.discriminator
+    if variant.endswith("two_stages"):
+        small, large = stages_of(config)
+        assert (small.end, large.end) == (50_000, 80_000) and large.config.optimizer.freeze == ("encoder",)
+        clips = [(one.config.data.train.video.resolution, one.config.data.train.video.batch) for one in (small, large)]
+        assert clips == [(128, 16), (256, 8)] and small.config.optimizer.freeze == ()
+
+
+def test_vidtok_has_the_published_losses():
+    config = load_experiment("experiments/vidtok.py")
+    loss = config.loss
+    assert (loss.perceptual_weight, loss.adversarial_weight, loss.adaptive_limit, loss.lecam_weight) == (1.0, 0.2, 1e4, 0.005)
+    assert loss.adaptive and loss.log_variance and (loss.adversarial, loss.reduction) == ("hinge_cross_entropy", "frame")
+    assert config.optimizer.learning_rate == config.discriminator_optimizer.learning_rate == 1e-5
+    assert config.optimizer.clip_norm == config.discriminator_optimizer.clip_norm == 20.0
+    kinds = {load_experiment(f"experiments/vidtok.py:{name}").loss.regularization_weight for name in PUBLISHED if "fsq" in name}
+    assert loss.regularization_weight == 1e-6 and kinds == {1.0}
+
+
 def test_no_row_is_untested_and_the_first_is_the_default():
     rows = runpy.run_path("experiments/vidtok.py")["VARIANTS"]
-    assert rows.keys() == PUBLISHED.keys() | ARCHITECTURES.keys()
+    assert rows.keys() == PUBLISHED.keys() | ARCHITECTURES.keys() | RECIPES.keys()
     assert load_experiment("experiments/vidtok.py") == load_experiment(f"experiments/vidtok.py:{next(iter(rows))}")
     unpublished = {name for name, row in rows.items() if row.published is None}
-    assert unpublished == {"kl_causal_488_4chn_v1_1", "fsq_causal_41616_262144_v1_1"}
+    assert unpublished == {"kl_causal_488_4chn_v1_1", "fsq_causal_41616_262144_v1_1", "kl_causal_488_4chn_fine_tuned"}
     assert all(len(row.published) == 4 for row in rows.values() if row.published)
 
 

@@ -4,11 +4,14 @@ import runpy
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tokjax.config import from_json, to_json, validate
+from tokjax.conversion.omnitokenizer import to_torch
 from tokjax.experiment import load_experiment
 from tokjax.models.tokenizer import build
+from tokjax.training.stages import stages_of
 
 # Parameters that are used, codes, and the latents of an image and of a clip of 17 frames, both 256x256. The original holds more
 # parameters than it uses.
@@ -49,6 +52,18 @@ def test_the_rows_are_the_published_models(variant):
         assert quantized.latents.shape == (1, *latent_shape) == (1, *model.latent_shape(frames, 256, 256))
 
 
+@pytest.mark.parametrize(("variant", "trained"), [("image_only", 54_923_848), ("joint_vq", 53_708_440), ("joint_kl", 53_712_544)])
+def test_what_is_written_for_the_original_has_all_its_parameters(variant, trained):
+    """Those that it never reads too: 312 of its 402 tensors are the tokenizer, 90 are discriminators and perceptual network."""
+    model = build(load_experiment(f"experiments/omnitokenizer.py:{variant}").model)
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), shapes(model))
+    state = to_torch(zeros, model)
+    buffers = (".beta", ".relative_position_index")
+    found = sum(v.size for name, v in state.items() if not name.endswith(buffers) and not name.startswith("codebook."))
+    assert found == trained
+    assert len(state) == 312 + (6 * 6 if variant == "image_only" else 0)  # biases of 6 blocks along space
+
+
 def test_the_released_face_models_have_the_parameters_of_fused_attention():
     config = load_experiment("experiments/omnitokenizer.py:image_only")
     config.model.attention = "fused"
@@ -67,4 +82,29 @@ def test_the_small_row_is_valid_and_small():
 
 
 def test_no_row_is_untested():
-    assert runpy.run_path("experiments/omnitokenizer.py")["VARIANTS"].keys() == {*PUBLISHED, "tiny"}
+    assert runpy.run_path("experiments/omnitokenizer.py")["VARIANTS"].keys() == {*PUBLISHED, "three_stages", "tiny"}
+
+
+def test_the_three_stages_are_the_rows():
+    config = load_experiment("experiments/omnitokenizer.py:three_stages")
+    validate(config)
+    for found, name in zip(stages_of(config), PUBLISHED, strict=True):
+        row, own = load_experiment(f"experiments/omnitokenizer.py:{name}"), found.config
+        for section in ("loss", "discriminator", "optimizer", "discriminator_optimizer", "training"):
+            assert own[section] == row[section], (name, section)
+        unused = {"codebook_size", "l2_codes", "ema_decay", "codebook_weight", "data_init"} if name == "joint_kl" else set()
+        ours, theirs = (one.model.to_dict() for one in (own, row))
+        quantizers = [{key: value for key, value in one.pop("quantizer").items() if key not in unused} for one in (ours, theirs)]
+        assert quantizers[0] == quantizers[1] and ours | {"init": ""} == theirs | {"init": ""}
+        drawn = {key: one.weight for key, one in own.data.train.items() if one.weight}
+        assert drawn == {key: one.weight for key, one in row.data.train.items()}
+
+
+def test_the_published_losses_and_rates():
+    image, joint = (load_experiment(f"experiments/omnitokenizer.py:{name}") for name in ("image_only", "joint_vq"))
+    assert (image.loss.reconstruction_weight, image.loss.perceptual_weight, image.loss.feature_matching_weight) == (2.0, 4.0, 4.0)
+    assert (image.discriminator.kind, joint.discriminator.kind) == ("omni_image", "omni_video")
+    assert (image.loss.image_weight, joint.loss.video_weight) == (0.01, 0.01)
+    rates = [(one.learning_rate, one.learning_rate_min) for one in (image.discriminator_optimizer, joint.discriminator_optimizer)]
+    np.testing.assert_allclose(rates, [(1e-4, 5e-6), (5e-6, 5e-6)])
+    assert (image.training.batches_per_update, joint.training.batches_per_update) == (1, 2)

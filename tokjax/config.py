@@ -12,6 +12,7 @@ from tokjax.checks import check_clip, check_model
 from tokjax.defaults import defaults, stage, stages, stream
 from tokjax.errors import ConfigError, nearest, require
 from tokjax.known_keys import completed, refuse_unknown
+from tokjax.loss_checks import check_judges, check_losses
 from tokjax.training.stage_checks import check_borders, check_stages
 from tokjax.training.stages import stage_configs
 
@@ -43,22 +44,36 @@ def _validate_values(config: ConfigDict) -> None:
     for split in ("train", "validation"):
         for name, one in config.data[split].items():
             _validate_stream(one, f"config.data.{split}.{name}", config)
-    for name in ("perceptual_weight", "adversarial_weight"):
-        require(config.loss[name] == 0, f"config.loss.{name} must be 0: this version has no such loss yet")
+    check_losses(config)
 
 
 _CHOICES = {
     "loss.reconstruction": ("l1", "l2"),
-    "optimizer.name": ("adam", "adamw"),
-    "optimizer.schedule": ("constant", "cosine", "omnitokenizer"),
+    "loss.reduction": ("frame", "mean"),
+    "loss.perceptual_network": ("vgg16", "alexnet"),
+    "loss.frames": ("all", "one"),
+    "loss.adversarial": ("hinge", "vanilla", "non_saturating", "hinge_cross_entropy", "vanilla_cross_entropy"),
+    "discriminator.kind": ("", "vidtok_2d", "vidtok_3d", "omni_image", "omni_video", "omni"),
+    "discriminator.norm": ("batch", "group"),
+    "discriminator.activation": ("leaky_relu", "tanh"),
+    "discriminator.dtype": ("float32", "bfloat16"),
+    "training.mode": ("sound", "published"),
 }
+_OPTIMIZERS = ("optimizer", "discriminator_optimizer")
+_CHOICES |= {f"{one}.name": ("adam", "adamw") for one in _OPTIMIZERS}
+_CHOICES |= {f"{one}.schedule": ("constant", "cosine", "omnitokenizer") for one in _OPTIMIZERS}
 _AT_LEAST_ONE = ("training.steps", "training.accumulation", "training.log_every", "training.evaluate_every")
 _AT_LEAST_ONE += ("training.checkpoint_every", "training.keep_checkpoints", "training.nonfinite_limit")
-_ABOVE_ZERO = ("optimizer.learning_rate", "optimizer.eps")
-_AT_LEAST_ZERO = ("optimizer.learning_rate_min", "optimizer.warmup_steps", "optimizer.weight_decay", "optimizer.clip_norm")
-_AT_LEAST_ZERO += ("data.workers", "loss.reconstruction_weight", "loss.regularization_weight", "loss.perceptual_weight")
-_AT_LEAST_ZERO += ("loss.adversarial_weight",)
-_BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.ema_decay")
+_AT_LEAST_ONE += ("training.batches_per_update", "discriminator.width", "discriminator.layers")
+_OF_EACH = ("learning_rate_min", "warmup_steps", "warmup_from", "weight_decay", "clip_norm")
+_OF_LOSS = ("reconstruction", "laplace", "regularization", "perceptual", "adversarial", "image", "video", "lecam")
+_ABOVE_ZERO = tuple(f"{one}.{name}" for one in _OPTIMIZERS for name in ("learning_rate", "eps"))
+_ABOVE_ZERO += ("loss.perceptual_range", "loss.adaptive_limit")
+_AT_LEAST_ZERO = tuple(f"{one}.{name}" for one in _OPTIMIZERS for name in _OF_EACH)
+_AT_LEAST_ZERO += tuple(f"loss.{name}_weight" for name in (*_OF_LOSS, "feature_matching"))
+_AT_LEAST_ZERO += ("loss.adversarial_start", "loss.adversarial_ramp", "loss.discriminator_start")
+_AT_LEAST_ZERO += ("data.workers", "discriminator_optimizer.skip_below")
+_BELOW_ONE = (*(f"{one}.{name}" for one in _OPTIMIZERS for name in ("b1", "b2")), "optimizer.ema_decay")
 
 
 def _validate_choices(config: ConfigDict) -> None:
@@ -66,7 +81,8 @@ def _validate_choices(config: ConfigDict) -> None:
     for name, choices in _CHOICES.items():
         require(
             flat[name] in choices,
-            f"config.{name} must be one of {', '.join(choices)}, not {flat[name]!r}{nearest(flat[name], choices)}",
+            f"config.{name} must be one of {', '.join(filter(None, choices))}{', or empty' * ('' in choices)}, not "
+            f"{flat[name]!r}{nearest(flat[name], choices)}",
         )
     for name in _AT_LEAST_ONE:
         require(flat[name] >= 1, f"config.{name} must be at least 1, not {flat[name]}")
@@ -81,8 +97,9 @@ def _validate_ranges(config: ConfigDict) -> None:
     for name in _BELOW_ONE:
         require(0 <= flat[name] < 1, f"config.{name} must be 0 or more and below 1, not {flat[name]}")
     require(0 <= config.data.bad_share <= 1, f"config.data.bad_share is a share between 0 and 1, not {config.data.bad_share}")
-    rate, least = config.optimizer.learning_rate, config.optimizer.learning_rate_min
-    require(least <= rate, f"config.optimizer.learning_rate_min is {least}, which is above the learning_rate of {rate}")
+    for one in _OPTIMIZERS:
+        rate, least = config[one].learning_rate, config[one].learning_rate_min
+        require(least <= rate, f"config.{one}.learning_rate_min is {least}, which is above the learning_rate of {rate}")
 
 
 def _leaves(node: ConfigDict, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
@@ -103,6 +120,8 @@ def _validate_stream(one: ConfigDict, path: str, config: ConfigDict) -> None:
     )
     require(one.kind != "images" or one.frames == 1, f"{path} is a stream of images, so frames must be 1, not {one.frames}")
     check_clip(one.frames, one.resolution, path, config.model)
+    if path.startswith("config.data.train"):
+        check_judges(one.resolution, path, config)
     require(
         one.resolution <= (one.short_side or one.resolution), f"{path}.short_side is smaller than the crop of {one.resolution}"
     )

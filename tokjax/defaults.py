@@ -49,7 +49,7 @@ VIDTOK = {
     "norm": "layernorm",
     "init": "published",  # "he" trains faster from scratch, see tokjax.models.layers.Style
     "dtype": "float32",  # of the computation; parameters are always float32
-    "remat": False,  # recompute each level in the backward pass instead of storing it
+    "remat": False,  # recompute each block in the backward pass instead of storing it
     "quantizer": QUANTIZER,
 }
 
@@ -83,7 +83,24 @@ OMNITOKENIZER = {
 
 MODELS = {"vidtok": VIDTOK, "omnitokenizer": OMNITOKENIZER}
 
+OPTIMIZER = {
+    "name": "adam",  # "adam" or "adamw"
+    "learning_rate": 1e-4,
+    # "constant", "cosine" (to the minimum at the last step), or "omnitokenizer" (tokjax.training.optimizers.published_cosine)
+    "schedule": "constant",
+    "learning_rate_min": 0.0,
+    "warmup_steps": 0,
+    "warmup_from": 0.0,  # the rate that the warm-up begins with
+    "b1": 0.9,
+    "b2": 0.999,
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "clip_norm": 20.0,  # 0 does not clip
+}
+
 RUN = {
+    # For fine-tuning: an export (`tokjax export`, `tokjax convert`) or a workdir whose weights a run begins with.
+    "start_from": "",
     "data": {
         "train": {},
         "validation": {},
@@ -91,30 +108,55 @@ RUN = {
         "bad_share": 0.1,  # a run stops when more than this share of a stream's records cannot be read
     },
     "loss": {
-        "reconstruction": "l1",  # "l1" or "l2"
+        "reconstruction": "l1",  # or "l2"
+        "reduction": "frame",  # "frame" sums over the values of a frame (VidTok), "mean" averages over all (OmniTokenizer)
         "reconstruction_weight": 1.0,
+        "laplace_weight": 0.0,  # of OmniTokenizer's `logitslaplace` term
         "regularization_weight": 1e-6,  # of the quantizer's own loss
+        "log_variance": False,  # learn a scalar that says how far reconstructions may be off
+        # Of LPIPS, which counts for each value of a frame with reduction="frame" and once with "mean".
         "perceptual_weight": 0.0,
+        "perceptual_network": "vgg16",  # or "alexnet"
+        "perceptual_weights_file": "",  # of that network, made by `tokjax convert perceptual`
+        "perceptual_range": 1.0,  # it sees pixels in -range..range: 1 is what it was trained on, 0.5 is OmniTokenizer's
+        "frames": "all",  # of a clip, which LPIPS and a discriminator of images see: "all", or "one" drawn at random
+        # Of the discriminators, see tokjax.losses.objective.
+        "adversarial": "hinge",
         "adversarial_weight": 0.0,
+        "image_weight": 1.0,
+        "video_weight": 1.0,
+        "adversarial_start": 0,  # the first step in which the model hears the discriminators
+        "adversarial_ramp": 0,  # steps over which it hears them more and more
+        "discriminator_start": 0,  # the first step in which the discriminators learn
+        "adaptive": False,  # balance the adversarial loss against the distance at the last layer, before its weight
+        "adaptive_limit": 1e4,
+        "lecam_weight": 0.0,
+        "feature_matching_weight": 0.0,
     },
-    "optimizer": {
-        "name": "adam",  # "adam" or "adamw"
-        "learning_rate": 1e-4,
-        # "constant", "cosine" (to the minimum at the last step), or "omnitokenizer" (tokjax.training.optimizers.published_cosine)
-        "schedule": "constant",
-        "learning_rate_min": 0.0,
-        "warmup_steps": 0,
-        "b1": 0.9,
-        "b2": 0.999,
-        "eps": 1e-8,
-        "weight_decay": 0.0,
-        "clip_norm": 20.0,  # 0 does not clip
+    "discriminator": {
+        "kind": "",  # none, or one of tokjax.models.discriminators.KINDS
+        "width": 64,
+        "layers": 3,
+        "norm": "batch",  # or "group", omni_image only
+        "activation": "leaky_relu",  # or "tanh"
+        "noise": False,  # of a learned strength on what it sees
+        "dtype": "float32",  # of the computation; parameters, norms and logits are always float32
+        "augment": "",  # DiffAugment of what it sees, such as "color,translation,cutout"
+    },
+    "optimizer": OPTIMIZER
+    | {
         "ema_decay": 0.0,  # 0 keeps no average
         "freeze": (),  # patterns of parameters that do not train, such as "encoder" or "decoder/level_*"
     },
+    "discriminator_optimizer": OPTIMIZER
+    | {
+        "skip_below": 0.0,  # the discriminator rests for a step in which its loss is below this
+    },
     "training": {
         "steps": 1000,
+        "mode": "sound",  # or "published": OmniTokenizer's order of updates, see tokjax.training.published
         "accumulation": 1,  # micro-batches whose gradients are averaged in one step
+        "batches_per_update": 1,  # steps whose gradients are averaged for one update, as of images and clips in turn
         "log_every": 20,
         "evaluate_every": 500,
         "checkpoint_every": 500,
@@ -178,10 +220,11 @@ def stage(
     Args:
       name: for logs and the command line, as in --config.stages.NAME.optimizer.learning_rate=1e-5.
       keep_optimizer: the optimizer's moments are those of the stage before; otherwise they begin anew. Its schedule always does.
-      fresh: patterns of parameters that begin anew although the stage before has them.
+      fresh: patterns of parameters that begin anew although the stage before has them; "discriminator" is all of those, and
+        "loss" the learned log-variance.
       inflate: "sound", "average" or "first" makes OmniTokenizer's weights for later frames of those for the first frame, see
         tokjax.training.carry_over; "" leaves them as any other.
-      **changes: the sections model, data, loss, optimizer and training with the keys that differ; `training.steps` are the
+      **changes: the sections tokjax.training.stages.SECTIONS with the keys that differ; `training.steps` are the
         stage's own. Streams are those of the config: weight 0 leaves one out.
     """
     from ml_collections import ConfigDict

@@ -8,19 +8,22 @@ import pytest
 from tokjax.config import defaults, validate
 from tokjax.models.tokenizer import build
 from tokjax.training.optimizers import make_optimizer
-from tokjax.training.state import initial_state
+from tokjax.training.state import state_of
 from tokjax.training.step import make_train_step
 
 
-def a_step(**changes):
+def a_step(judged=False, **changes):
     """State and metrics after a step of a small transformer, and the program that computes it."""
     config = defaults("omnitokenizer")
     config.model.update({"mode": "sound", "width": 32, "heads": 2, "head_width": 16, "patch": 4, "time_factor": 2})
     config.model.update({"encoder_blocks": "t", "decoder_blocks": "t", "temporal_depth": 1, "latent_channels": 4, **changes})
     config.optimizer.update({"ema_decay": 0.9, "learning_rate": 1e-3})
+    if judged:
+        config.discriminator.update({"kind": "omni_image", "width": 4, "layers": 1, "dtype": config.model.dtype})
+        config.loss.update({"adversarial_weight": 0.5, "adaptive": True, "lecam_weight": 0.1, "log_variance": True})
     validate(config)
     model, optimizer = build(config.model), make_optimizer(config.optimizer, 10)
-    state = jax.jit(lambda: initial_state(model, optimizer, 0, True))()
+    state = jax.jit(lambda: state_of(model, optimizer, config))()
     video = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), np.uint8)
     lowered = jax.jit(make_train_step(model, optimizer, config)).lower(state, video)
     state, metrics = lowered.compile()(state, video)
@@ -28,14 +31,18 @@ def a_step(**changes):
 
 
 @pytest.mark.slow
-def test_bfloat16_and_remat_keep_parameters_in_float32_and_the_loss_close():
-    _, expected, full = a_step()
-    state, metrics, program = a_step(dtype="bfloat16", remat=True)
+@pytest.mark.parametrize("judged", [False, True])
+def test_bfloat16_and_remat_keep_parameters_in_float32_and_the_loss_close(judged):
+    _, expected, full = a_step(judged)
+    state, metrics, program = a_step(judged, dtype="bfloat16", remat=True)
     assert "bf16" in program and "bf16" not in full
     for part in ("params", "ema"):
         assert {leaf.dtype for leaf in jax.tree.leaves(getattr(state, part))} == {jnp.dtype("float32")}
     moments = [leaf.dtype for leaf in jax.tree.leaves(state.optimizer) if leaf.ndim]
     assert moments and set(moments) == {jnp.dtype("float32")}
-    for name in ("loss", "kl", "gradient_norm"):
+    if judged:
+        learned = jax.tree.leaves((state.discriminator, state.loss))
+        assert {leaf.dtype for leaf in learned if leaf.ndim} == {jnp.dtype("float32")}
+    for name in ("loss", "kl", "gradient_norm", *(("discriminator_loss", "adaptive_weight") if judged else ())):
         np.testing.assert_allclose(metrics[name], expected[name], rtol=0.03, err_msg=name)
     assert metrics["loss"] != expected["loss"]

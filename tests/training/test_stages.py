@@ -140,7 +140,7 @@ def test_single_values_that_cannot_be_set(text, sentence):
         ([stage("")], "each stage needs a name of its own; there are: ''"),
         (
             [stage("a", mesh={"fsdp": 2})],
-            "unknown key config.stages.0.mesh.*; a stage may change model, data, loss, optimizer, training$",
+            "unknown key config.stages.0.mesh.*; a stage may change model, data, loss, discriminator, optimizer, .*training$",
         ),
         ([stage("a", optimiser={})], r"unknown key config.stages.0.optimiser; did you mean 'optimizer'\?"),
         (

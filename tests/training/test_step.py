@@ -11,6 +11,7 @@ from tokjax.quantizers.entropy import GridLosses
 from tokjax.quantizers.fsq import FSQ
 from tokjax.quantizers.kl import KL
 from tokjax.training.optimizers import make_optimizer
+from tokjax.training.players import Carried, Learned, Turn
 from tokjax.training.state import initial_state
 from tokjax.training.step import make_loss, make_train_step
 
@@ -70,7 +71,8 @@ def test_parts_of_a_batch_get_noise_of_their_own():
     half = clips(batch=4)
     _, metrics = step(state, np.repeat(half, 2, axis=0))  # strided parts: each is `half`
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 0), 2)
-    each = [make_loss(model, config)(state.params, {}, jnp.asarray(half), key, 0)[0] for key in keys]
+    loss, carried = make_loss(model, config), Carried({}, {}, {})
+    each = [loss(Learned(state.params), carried, Turn(jnp.asarray(half), key, 0))[0] for key in keys]
     assert abs(each[0] - each[1]) > 1e-4
     np.testing.assert_allclose(metrics["loss"], np.mean(each), rtol=1e-5)
 

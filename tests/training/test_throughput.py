@@ -13,6 +13,7 @@ import pytest
 from tiny_tokenizer import tiny_config
 from two_products_model import WIDTH, TwoProducts, product_flops
 
+from tokjax.losses.perceptual import lpips
 from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.cost import count_flops
 from tokjax.models.tokenizer import Tokenizer, build
@@ -20,7 +21,7 @@ from tokjax.training import throughput
 from tokjax.training.sharding import make_mesh
 from tokjax.training.throughput import Measurement, measure
 from tokjax.training.throughput_report import best, record, table
-from tokjax.training.workloads import WORKS, Clips, Workload, make_workload, random_variables
+from tokjax.training.workloads import WORKS, Clips, Workload, make_workload, random_variables, random_weights
 
 ROOT = Path(__file__).parents[2]
 MESH = make_mesh({"data": 1, "fsdp": 1, "context": 1})
@@ -50,6 +51,18 @@ def test_flops_are_those_counted_by_hand(measured):
     # Backward, both weights and the latents want a gradient; the video does not.
     expected = {"encode": product, "decode": product, "reconstruct": 2 * product, "train": 5 * product}
     assert {work: one.flops for work, one in measured.items()} == expected
+
+
+def test_a_training_step_is_the_whole_step_with_its_perceptual_loss():
+    """What LPIPS adds is its own way forth for both videos and back to the pixels of one."""
+    config, clips = tiny_config(), Clips(2, 1, 16)
+    plain = throughput._flops("train", TwoProducts(), None, clips, config, MESH)
+    config.loss.update({"perceptual_weight": 1.0, "perceptual_weights_file": "not read"})
+    whole = throughput._flops("train", TwoProducts(), None, clips, config, MESH)
+    images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
+    weights = jax.eval_shape(random_weights, "vgg16")
+    distance = jax.grad(lambda x, y, weights: jnp.sum(lpips(weights, y, x)))
+    assert whole - plain == count_flops(distance, images, images, weights) > 0
 
 
 def test_flops_are_those_of_the_direct_convolutions_without_recomputation():

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from tokjax.training.adversary import AdversaryState
 from tokjax.training.carry_over import inflate
 from tokjax.training.optimizers import restart_schedule
 from tokjax.training.paths import matching, names
@@ -43,8 +44,9 @@ def plan(before: TrainState, fresh: TrainState, stage: Stage) -> Carried:
     """
     params = jax.eval_shape(lambda params: _inflated(params, stage), before.params)
     carried = _kept(params, fresh.params, stage.fresh) + _kept_modules(before.model_state, fresh.model_state, stage.fresh)
+    carried += _kept(_beside(before), _beside(fresh), stage.fresh)
     inflated = [name for name in carried if stage.inflate and name.startswith(_OF_LATER_FRAMES)]
-    here, there = ([*names(state.params), *names(state.model_state)] for state in (fresh, before))
+    here, there = array_names(fresh), array_names(before)
     return Carried(
         kept=[name for name in carried if name not in inflated],
         inflated=inflated,
@@ -61,6 +63,8 @@ def begin_stage(before: TrainState, fresh: TrainState, stage: Stage) -> TrainSta
         return _carry(old, fresh.params, _kept(old, fresh.params, stage.fresh))
 
     kept_state = _kept_modules(before.model_state, fresh.model_state, stage.fresh)
+    old, new = _beside(before), _beside(fresh)
+    beside = _carry(old, new, _kept(old, new, stage.fresh))
     average = before.params if before.ema is None else before.ema
     return fresh.replace(
         step=before.step,
@@ -68,7 +72,27 @@ def begin_stage(before: TrainState, fresh: TrainState, stage: Stage) -> TrainSta
         model_state=_carry(before.model_state, fresh.model_state, kept_state),
         optimizer=restart_schedule(before.optimizer) if stage.keep_optimizer else fresh.optimizer,
         ema=None if fresh.ema is None else carried(average),
+        loss=beside.get("loss"),
+        discriminator=fresh.discriminator and _judges(before, fresh, beside["discriminator"], stage),
     )
+
+
+def array_names(state: TrainState) -> list[str]:
+    """Of all arrays that a stage can take over or begin anew, as patterns name them."""
+    return [*names(state.params), *names(state.model_state), *names(_beside(state))]
+
+
+def _beside(state: TrainState) -> dict[str, Any]:
+    """What is learned beside the model: `loss/...`, and the discriminators' parameters and statistics, `discriminator/...`."""
+    theirs = state.discriminator
+    judges = theirs and {"params": theirs.params, "batch_stats": theirs.batch_stats, "averages": theirs.averages}
+    return {key: tree for key, tree in (("loss", state.loss), ("discriminator", judges)) if tree}
+
+
+def _judges(before: TrainState, fresh: TrainState, parts: dict[str, Any], stage: Stage) -> AdversaryState:
+    keeps = stage.keep_optimizer and before.discriminator is not None
+    optimizer = restart_schedule(before.discriminator.optimizer) if keeps else fresh.discriminator.optimizer
+    return AdversaryState(**parts, optimizer=optimizer)
 
 
 def describe(carried: Carried) -> str:

@@ -14,8 +14,9 @@ from tokjax.training.saved_steps import finished_steps
 from tokjax.training.stages import OWN_KEYS, Stage, stage_of, stages_of
 from tokjax.training.workdir import write_atomically
 
-# How long, how often and where a run computes may change.
-_FREE = ("training.", "mesh.", "data.workers", "data.bad_share", "data.validation.", "name")
+# How long, how often and where a run computes may change, and where a file lies whose digest is checked.
+_FREE = ("training.", "mesh.", "data.workers", "data.bad_share", "data.validation.", "name", "loss.perceptual_weights_file")
+_KEPT = ("training.mode", "training.batches_per_update")
 
 
 def claim_workdir(config: ConfigDict, workdir: Path, leader: bool) -> None:
@@ -53,7 +54,7 @@ def _refuse_other_values(old: Stage, new: Stage, workdir: Path) -> None:
     before, after = _values(old), _values(new)
     where = f" in stage {old.name!r}" if old.name else ""
     for key in sorted(before.keys() | after.keys()):
-        if not key.startswith(_FREE) and before.get(key) != after.get(key):
+        if (key in _KEPT or not key.startswith(_FREE)) and before.get(key) != after.get(key):
             raise ConfigError(
                 f"{workdir} holds a run with another config: config.{key}{where} is {before.get(key)!r} there and "
                 f"{after.get(key)!r} here; give another --workdir"

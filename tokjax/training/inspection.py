@@ -14,7 +14,7 @@ from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.cost import activation_bytes, count_bytes, count_flops
 from tokjax.models.tokenizer import build
 from tokjax.training.optimizers import make_optimizer
-from tokjax.training.state import TrainState, initial_state
+from tokjax.training.state import TrainState, state_of
 
 
 def inspect(config: ConfigDict, batch: int, frames: int, side: int) -> dict[str, str]:
@@ -22,9 +22,9 @@ def inspect(config: ConfigDict, batch: int, frames: int, side: int) -> dict[str,
 
     Convolutions are counted in their direct form, whatever this machine would use.
     """
-    model, optimizer = build(config.model), make_optimizer(config.optimizer, config.training.steps)
-    average, frozen = config.optimizer.ema_decay > 0, config.optimizer.freeze
-    state = jax.eval_shape(partial(initial_state, model, optimizer, 0, average, frozen))
+    model, training = build(config.model), config.training
+    optimizer = make_optimizer(config.optimizer, training.steps, training.batches_per_update)
+    state = jax.eval_shape(partial(state_of, model, optimizer, config))
     token = CONVOLUTION_FORM.set("direct")
     try:
         rows = _shapes(model, state.params, frames, side) | _flops(model, state.variables, frames, side)

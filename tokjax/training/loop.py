@@ -10,12 +10,16 @@ import jax
 from ml_collections import ConfigDict
 
 from tokjax.config import validate
+from tokjax.errors import ConfigError
 from tokjax.evaluation.validation import validate_model
 from tokjax.training import sharding
+from tokjax.training.alarms import Alarms, first_nonfinite
 from tokjax.training.border import describe, plan
 from tokjax.training.checkpoints import Checkpoints
 from tokjax.training.claim import claim_workdir
+from tokjax.training.compiled import sources
 from tokjax.training.feed import Feed
+from tokjax.training.profiling import StepProfile
 from tokjax.training.program import Program
 from tokjax.training.stages import stage_of, stages_of
 from tokjax.training.state import TrainState
@@ -33,7 +37,8 @@ class TrainingError(RuntimeError):
 class Run:
     """A training run in a workdir. The caller holds the workdir's lock."""
 
-    def __init__(self, config: ConfigDict, workdir: Path) -> None:
+    def __init__(self, config: ConfigDict, workdir: Path, profile: bool = False) -> None:
+        """With `profile` a few steps are traced, see tokjax.training.profiling."""
         validate(config)
         self.config, self.workdir, self.leader = config, workdir, jax.process_index() == 0
         self.stages = stages_of(config)
@@ -45,9 +50,11 @@ class Run:
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.training.keep_checkpoints)
         self.state = self._restored_or_new()
         self.start = int(self.state.step)
-        self._unchecked: tuple[int, str, jax.Array] | None = None
+        self._unchecked: tuple[int, str, dict[str, jax.Array]] | None = None
+        self._alarms = Alarms()
         self.batches, self._listed = self.feed.batches(self.program.stage, self.start), 0
         self.telemetry = Telemetry(workdir, self.stages[-1].end, self.start, self.leader)
+        self._profile = StepProfile(workdir / "profile", self.telemetry.say) if profile and self.leader else None
 
     def _restored_or_new(self) -> TrainState:
         """The newest state that is saved; `program` is that of the stage which took its step."""
@@ -57,6 +64,11 @@ class Run:
             return self.program.initial_state()
         restored = self.checkpoints.restore(self.program.abstract_state, step)
         self.feed.fingerprints = restored.record["fingerprints"]
+        if restored.record.get("perceptual", "") != self.program.perceptual_digest:
+            raise ConfigError(
+                f"{self.program.stage.config.loss.perceptual_weights_file} is not the file of perceptual weights that this run "
+                "was started with: its weights have another digest"
+            )
         return restored.state
 
     def train(self) -> int:
@@ -107,10 +119,15 @@ class Run:
         began = time.perf_counter()
         batch = next(self.batches)
         self.telemetry.waited(time.perf_counter() - began)
-        self.state, metrics = self.program.step(self.state, sharding.global_batch(self.mesh, batch.video))
+        video = sharding.global_batch(self.mesh, batch.video)
+        perceptual = self.program.perceptual
+        with jax.transfer_guard("disallow"):  # what a step needs is on the devices
+            self.state, metrics = self.program.step(self.state, video, perceptual)
         step += 1
+        if self._profile:
+            self._profile.after_step(metrics, lambda: sources(self.program.step.lower(self.state, video, perceptual).compile()))
         self._check_finite()
-        self._unchecked = (step, batch.stream, metrics["nonfinite"])
+        self._unchecked = (step, batch.stream, metrics)
         self.checkpoints.check()
         self._list_bad_records()
         stage = self.program.stage
@@ -118,27 +135,34 @@ class Run:
         if last:
             self._check_finite()
         if step % training.log_every == 0 or last:
-            self.telemetry.log_training(step, {name: float(value) for name, value in metrics.items()})
+            self._log(step, batch.stream, {name: float(value) for name, value in metrics.items()})
         if (step % training.checkpoint_every == 0 or last) and step < self.stages[-1].end:
             self._save(step)
         if step % training.evaluate_every == 0 or last:
             self._evaluate(step)
         return step
 
+    def _log(self, step: int, stream: str, metrics: dict[str, float]) -> None:
+        self.telemetry.log_training(step, metrics)
+        for sentence in self._alarms.sentences(stream, metrics):
+            self.telemetry.say(f"step {step}: {sentence}")
+
     def _check_finite(self) -> None:
         """Looks at the step before the one just started: the device never idles, the loop is never more than a step ahead."""
         if self._unchecked is None:
             return
-        (step, stream, count), self._unchecked = self._unchecked, None
-        in_a_row = int(count)
+        (step, stream, metrics), self._unchecked = self._unchecked, None
+        in_a_row = int(metrics["nonfinite"])
+        if not in_a_row:
+            return
+        name, value = first_nonfinite({name: float(value) for name, value in metrics.items()})
         if in_a_row >= self.program.stage.config.training.nonfinite_limit:
             raise TrainingError(
-                f"the loss or its gradient was not finite at step {step} (stream {stream!r}, {in_a_row} in a row), and the "
-                "parameters were left as they were before it; try a lower config.optimizer.learning_rate in a new workdir, or "
-                "look at that stream's records"
+                f"the loss or its gradient was not finite at step {step} (stream {stream!r}, {in_a_row} in a row; the first such "
+                f"term is {name}, which is {value}), and the parameters were left as they were before it; try a lower "
+                "config.optimizer.learning_rate in a new workdir, or look at that stream's records"
             )
-        if in_a_row:
-            self.telemetry.say(f"step {step}: loss or gradient not finite, the step was left out ({in_a_row} in a row)")
+        self.telemetry.say(f"step {step}: {name} is {value}, the step was left out ({in_a_row} in a row)")
 
     def _evaluate(self, step: int) -> None:
         streams = self.program.stage.config.data.validation.to_dict()
@@ -156,6 +180,7 @@ class Run:
 
     def _save(self, step: int) -> None:
         record = {"fingerprints": self.feed.fingerprints, "processes": jax.process_count()}
+        record["perceptual"] = self.program.perceptual_digest
         self.checkpoints.save(step, self.state, record)
 
     def _list_bad_records(self) -> None:
@@ -166,6 +191,8 @@ class Run:
 
     def close(self) -> None:
         """Ends workers and writers."""
+        if self._profile:
+            self._profile.close()
         self.batches.close()
         self._list_bad_records()
         self.telemetry.close()

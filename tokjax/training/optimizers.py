@@ -10,40 +10,51 @@ import jax.numpy as jnp
 import optax
 
 
-def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
-    """Learning rate by number of updates made: linear from zero over `warmup_steps`, then constant or a cosine to
+def make_schedule(config: Mapping[str, Any], steps: int, batches: int = 1) -> optax.Schedule:
+    """Learning rate by number of updates made: linear from `warmup_from` over `warmup_steps`, then constant or a cosine to
     `learning_rate_min` at `steps`; or OmniTokenizer's.
+
+    Args:
+      batches: for each update; `warmup_steps` and `steps` count batches.
     """
-    peak, least, warmup = config["learning_rate"], config["learning_rate_min"], config["warmup_steps"]
+    peak, least, begin = config["learning_rate"], config["learning_rate_min"], config["warmup_from"]
+    warmup = config["warmup_steps"]
     if config["schedule"] == "omnitokenizer":
         # Published: the scheduler is stepped after the optimizer, so an update uses the rate of the update before it.
-        return lambda count: published_cosine(jnp.maximum(count - 1, 0), peak, least, warmup, steps)
+        return lambda count: published_cosine(jnp.maximum(count * batches - 1, 0), peak, least, warmup, steps, begin)
+    warmup, steps = warmup // batches, steps // batches
     if config["schedule"] == "cosine":
         main = optax.cosine_decay_schedule(peak, max(1, steps - warmup), alpha=least / peak)
     else:
         main = optax.constant_schedule(peak)
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup]) if warmup else main
+    return optax.join_schedules([optax.linear_schedule(begin, peak, warmup), main], [warmup]) if warmup else main
 
 
-def published_cosine(count: jax.Array | int, peak: float, least: float, warmup: int, steps: int) -> jax.Array:
-    """OmniTokenizer's schedule, timm's `CosineLRScheduler` of one cycle: the warm-up does not shift the cosine, which runs over
-    all `steps`, so that the rate jumps down where the warm-up ends. `least` from `steps` on.
+def published_cosine(count: jax.Array | int, peak: float, least: float, warmup: int, steps: int, begin: float = 0.0) -> jax.Array:
+    """OmniTokenizer's schedule, timm's one-cycle `CosineLRScheduler`: the warm-up from `begin` does not shift the cosine, which
+    runs over all `steps`, so that the rate jumps down where the warm-up ends. `least` from `steps` on.
     """
     count = jnp.asarray(count, jnp.float32)
     cosine = least + 0.5 * (peak - least) * (1.0 + jnp.cos(jnp.pi * count / steps))
     after = jnp.where(count < steps, cosine, least)
-    return jnp.where(count < warmup, count * (peak / max(1, warmup)), after)
+    return jnp.where(count < warmup, begin + count * ((peak - begin) / max(1, warmup)), after)
 
 
-def make_optimizer(config: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
-    """`config.optimizer` as an optax transformation of the gradients of what trains."""
+def make_optimizer(config: Mapping[str, Any], steps: int, batches: int = 1) -> optax.GradientTransformation:
+    """`config.optimizer` as an optax transformation of the gradients of what trains.
+
+    Args:
+      batches: how many calls in a row give one update, of the mean of their gradients; the others leave parameters as they are.
+    """
     moments = {"b1": config["b1"], "b2": config["b2"], "eps": config["eps"]}
-    schedule = make_schedule(config, steps)
+    schedule = make_schedule(config, steps, batches)
     if config["name"] == "adamw":
         update = optax.adamw(schedule, weight_decay=config["weight_decay"], **moments)
     else:
         update = optax.adam(schedule, **moments)
-    return optax.chain(optax.clip_by_global_norm(config["clip_norm"]), update) if config["clip_norm"] else update
+    if config["clip_norm"]:
+        update = optax.chain(optax.clip_by_global_norm(config["clip_norm"]), update)
+    return optax.MultiSteps(update, batches).gradient_transformation() if batches > 1 else update
 
 
 def restart_schedule(state: optax.OptState) -> optax.OptState:

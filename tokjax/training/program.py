@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from tokjax.errors import ConfigError
+from tokjax.losses.perceptual import Weights, about_perceptual, load_perceptual
+from tokjax.models.mesh import laid_on
 from tokjax.models.tokenizer import build
 from tokjax.training import sharding
-from tokjax.training.border import begin_stage
+from tokjax.training.border import array_names, begin_stage
 from tokjax.training.optimizers import make_optimizer
 from tokjax.training.paths import matching, names, require_matches
 from tokjax.training.stages import Stage
-from tokjax.training.state import TrainState, initial_state
+from tokjax.training.state import TrainState, state_of
 from tokjax.training.step import make_train_step
+from tokjax.training.warm_start import warm_started
 
 
 class Program:
@@ -24,31 +27,45 @@ class Program:
     stage: what it was made for.
     model: the flax module.
     shapes, shardings: of the TrainState.
-    step: (state, video) -> (state, metrics), jitted; the state is donated.
+    step: (state, video, perceptual) -> (state, metrics), jitted; the state is donated.
+    perceptual: weights of the perceptual network, on the mesh; None where the loss has none.
+    perceptual_digest: names them; "" where there are none.
     """
 
     def __init__(self, stage: Stage, mesh: Mesh) -> None:
         """Computes shapes only.
 
         Raises:
-          ValueError: a pattern for parameters that matches none, or patterns that leave nothing to train.
+          ValueError: a pattern for parameters that matches none, patterns that leave nothing to train, or a file of perceptual
+            weights that is missing or damaged.
         """
-        self.stage, config = stage, stage.config
+        self.stage, self.mesh, config = stage, mesh, stage.config
         self.model = build(config.model)
-        optimizer, frozen = make_optimizer(config.optimizer, config.training.steps), config.optimizer.freeze
-        self._make = partial(initial_state, self.model, optimizer, config.seed, config.optimizer.ema_decay > 0, frozen)
+        training, frozen = config.training, config.optimizer.freeze
+        optimizer = make_optimizer(config.optimizer, training.steps, training.batches_per_update)
+        self._make = partial(state_of, self.model, optimizer, config)
         self.shapes = jax.eval_shape(self._make)
-        known = [*names(self.shapes.params), *names(self.shapes.model_state)]
-        require_matches(known, frozen, "config.optimizer.freeze")
+        require_matches([*names(self.shapes.params), *names(self.shapes.model_state)], frozen, "config.optimizer.freeze")
+        known = array_names(self.shapes)
         require_matches(known, stage.fresh, f"`fresh` of stage {stage.name!r}")
         if all(jax.tree.leaves(matching(self.shapes.params, frozen))):
             raise ConfigError(f"config.optimizer.freeze {frozen} matches every parameter, so nothing would train")
         self.shardings = sharding.parameter_sharding(self.shapes, mesh)
         self.step = jax.jit(
-            make_train_step(self.model, optimizer, config),
+            laid_on(mesh, make_train_step(self.model, optimizer, config)),
             out_shardings=(self.shardings, sharding.replicated(mesh)),
             donate_argnums=0,
         )
+        uses = config.loss.perceptual_weight > 0
+        self.perceptual_digest = about_perceptual(config.loss.perceptual_weights_file)["digest"] if uses else ""
+
+    @cached_property
+    def perceptual(self) -> Weights | None:
+        loss = self.stage.config.loss
+        if not loss.perceptual_weight:
+            return None
+        weights = load_perceptual(loss.perceptual_weights_file, loss.perceptual_network)
+        return jax.device_put(weights, sharding.replicated(self.mesh))
 
     @property
     def abstract_state(self) -> Any:
@@ -58,12 +75,26 @@ class Program:
         )
 
     def initial_state(self) -> TrainState:
-        """Of a run that begins with this stage."""
-        return jax.jit(self._make, out_shardings=self.shardings)()
+        """Of a run that begins with this stage.
+
+        Raises:
+          ConfigError: config.start_from holds another model.
+        """
+        state = jax.jit(self._make, out_shardings=self.shardings, compiler_options=_runs_once())()
+        directory = self.stage.config.start_from
+        return jax.device_put(warm_started(state, directory), self.shardings) if directory else state
 
     def state_after(self, before: TrainState) -> TrainState:
         """With what is carried over from the last state of the stage before, which is donated."""
         begin = jax.jit(
-            lambda before: begin_stage(before, self._make(), self.stage), out_shardings=self.shardings, donate_argnums=0
+            lambda before: begin_stage(before, self._make(), self.stage),
+            out_shardings=self.shardings,
+            donate_argnums=0,
+            compiler_options=_runs_once(),
         )
         return begin(before)
+
+
+def _runs_once() -> dict[str, str]:
+    """For programs of which only the compilation takes long: without optimization it is half of that on a CPU."""
+    return {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else {}

@@ -78,8 +78,14 @@ def _check_kept_optimizer(before: Stage, stage: Stage) -> None:
     """It has moments for the parameters of its own stage, and no others."""
     old, new = before.config.optimizer, stage.config.optimizer
     same = all(old[key] == new[key] for key in ("name", "freeze")) and bool(old.clip_norm) == bool(new.clip_norm)
+    older, newer = before.config, stage.config
+    theirs, new_theirs = older.discriminator_optimizer, newer.discriminator_optimizer
+    same &= theirs.name == new_theirs.name and bool(theirs.clip_norm) == bool(new_theirs.clip_norm)
+    same &= older.discriminator == newer.discriminator and older.loss.log_variance == newer.loss.log_variance
+    same &= older.training.batches_per_update == newer.training.batches_per_update and older.model == newer.model
     require(
-        same and before.config.model == stage.config.model and not stage.fresh,
-        f"stage {stage.name!r} cannot keep the optimizer of stage {before.name!r}: its model, optimizer.name, optimizer.freeze "
-        "or whether gradients are clipped differ, or it has fresh parameters",
+        same and not stage.fresh,
+        f"stage {stage.name!r} cannot keep the optimizer of stage {before.name!r}: its model, discriminator, loss.log_variance, "
+        "training.batches_per_update, optimizer.name, optimizer.freeze or whether gradients are clipped differ, or it has fresh "
+        "parameters",
     )

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-SECTIONS = ("model", "data", "loss", "optimizer", "training")  # of the config, which a stage may change
+SECTIONS = (
+    "model",
+    "data",
+    "loss",
+    "discriminator",
+    "optimizer",
+    "discriminator_optimizer",
+    "training",
+)  # of the config, which a stage may change
 OWN_KEYS = {"name": "", "keep_optimizer": False, "fresh": (), "inflate": ""}  # of a stage beside them, with their defaults
 
 

@@ -1,122 +1,121 @@
 """The training step: one pure function of (state, video), jitted once per clip shape.
 
-A step whose loss or gradient norm is not finite leaves parameters, the model's state, optimizer and average as they were and is
-counted in `state.nonfinite`; the loop decides what to do about it.
+One forward pass of the tokenizer feeds both players: the generator's losses go back through it once, and the discriminators learn
+from the same reconstruction. A step in which anything of either is not finite leaves the whole state as it was and is counted in
+`state.nonfinite`; the loop decides what to do about it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
 
-from tokjax.evaluation.pixels import psnr
-from tokjax.losses.reconstruction import reconstruction_loss
-from tokjax.models.values import to_float
 from tokjax.quantizers.usage import batch_statistics
-from tokjax.training.optimizers import merge, split, update_average
+from tokjax.training import discriminator, forward, generator
+from tokjax.training.adversary import make_adversary
+from tokjax.training.optimizers import merge, split
 from tokjax.training.paths import matching
-from tokjax.training.state import TrainState
+from tokjax.training.players import Carried, Learned, Metrics, Outcome, Rules, Turn
+from tokjax.training.published import make_published_step
+from tokjax.training.state import TrainState, for_optimizer
+from tokjax.training.updates import carried_by, generator_updated, kept_if_finite
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-Metrics = dict[str, jax.Array]
+    from tokjax.losses.perceptual import Weights
+
+Step = Callable[..., tuple[TrainState, Metrics]]
 
 
-class Outcome(NamedTuple):
-    """What a forward pass gives beside the loss.
+def make_train_step(model: Any, optimizer: optax.GradientTransformation, config: ConfigDict) -> Step:
+    """step(state, video, perceptual=None) -> (state, metrics); to be jitted by the caller, state donated.
 
-    Attributes:
-      metrics: the loss and its terms.
-      model_state: the model's collections after it.
-      indices: codes [b,t,h,w] or [b,t,h,w,n]; None where the model has none.
+    video is uint8 or float [b,t,h,w,3]; perceptual are the weights of config.loss.perceptual_network, where its weight is not 0.
     """
+    rules = Rules(model, make_adversary(config), config)
+    if config.training.mode == "published":
+        return make_published_step(rules, optimizer)
 
-    metrics: Metrics
-    model_state: dict[str, Any]
-    indices: jax.Array | None
+    def train_step(state: TrainState, video: jax.Array, perceptual: Weights | None = None) -> tuple[TrainState, Metrics]:
+        judged = rules.adversary is not None and rules.adversary.judges(video.shape[1])
+        now = rules if judged else rules._replace(adversary=None)
+        turn = Turn(video, jax.random.fold_in(jax.random.key(config.seed), state.step), state.step, perceptual)
+        frozen = matching(state.params, config.optimizer.freeze)
+        trained, held = split(state.params, frozen)
+
+        def loss(learned: Learned, carried: Carried, turn: Turn) -> tuple[jax.Array, Outcome]:
+            return whole_loss(now, turn, learned, carried, merge(learned.model, held, frozen))
+
+        learned = Learned(trained, state.loss, state.discriminator.params if judged else None)
+        gradients, outcome = _mean_gradients(loss, learned, carried_by(state), turn, config.training.accumulation)
+        metrics = outcome.metrics | {"gradient_norm": optax.tree.norm(for_optimizer(gradients.model, gradients.loss))}
+        new = generator_updated(state, gradients, outcome.carried.model, optimizer, config)
+        if judged:
+            theirs = state.discriminator.replace(batch_stats=outcome.carried.batch_stats, averages=outcome.carried.averages)
+            theirs, more = discriminator.updated(rules, theirs, gradients.adversary, metrics["discriminator_loss"], state.step)
+            new, metrics = new.replace(discriminator=theirs), metrics | more
+        new, metrics = kept_if_finite(new, state, metrics)
+        return new, metrics | codebook_use(model, outcome.indices)
+
+    return train_step
+
+
+def codebook_use(model: Any, indices: jax.Array | None) -> Metrics:
+    """How the batch uses the codebook; nothing of a model without one."""
+    codes = model.quantizer.codebook_size
+    return {} if codes is None else batch_statistics(indices, codes)
 
 
 def make_loss(model: Any, config: ConfigDict) -> Callable[..., tuple[jax.Array, Outcome]]:
-    """loss(params, model_state, video, key, step) -> (scalar, Outcome)."""
-
-    def loss(
-        params: Any, model_state: dict[str, Any], video: jax.Array, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, Outcome]:
-        video, variables = to_float(video), {"params": params, **model_state}
-        (reconstruction, quantized), changed = model.apply(
-            variables, video, rng=key, train=True, step=step, mutable=list(model_state)
-        )
-        distance = reconstruction_loss(video, reconstruction, config.loss.reconstruction)
-        regularization = quantized.losses["regularization"]
-        total = config.loss.reconstruction_weight * distance + config.loss.regularization_weight * regularization
-        quality = jnp.mean(psnr((video + 1) / 2, (jnp.clip(reconstruction, -1, 1) + 1) / 2))
-        metrics = {"loss": total, "psnr": quality, "reconstruction": distance, **quantized.losses}
-        return total, Outcome(metrics, {**model_state, **changed}, quantized.indices)
-
-    return loss
+    """loss(learned, carried, turn) -> (scalar to differentiate, Outcome), of a whole batch with nothing frozen."""
+    rules = Rules(model, make_adversary(config), config)
+    return lambda learned, carried, turn: whole_loss(rules, turn, learned, carried, learned.model)
 
 
-def _mean_gradients(
-    loss: Callable, params: Any, model_state: dict[str, Any], video: jax.Array, key: jax.Array, step: jax.Array, parts: int
-) -> tuple[Any, Outcome]:
+def whole_loss(rules: Rules, turn: Turn, learned: Learned, carried: Carried, params: Any) -> tuple[jax.Array, Outcome]:
+    """The losses of both players added up; no gradient of the one reaches the parameters of the other.
+
+    Args:
+      params: all of the model's, those that do not train included.
+    """
+    done = forward.run(rules, turn, params, carried.model)
+    stats, averages = carried.batch_stats, carried.averages
+    if rules.adversary is None:
+        scalar, metrics = generator.plain_loss(rules, turn, done, learned)
+    else:
+        scalar, metrics, stats = generator.judged_loss(rules, turn, done, learned, carried)
+        theirs, more, (stats, averages) = discriminator.discriminator_side(rules, turn, done, learned.adversary, stats, averages)
+        scalar, metrics = scalar + theirs, metrics | more
+    metrics = metrics | {"psnr": done.quality}
+    return scalar, Outcome(metrics, Carried(done.model_state, stats, averages), done.quantized.indices)
+
+
+def _mean_gradients(loss: Callable, learned: Learned, carried: Carried, turn: Turn, parts: int) -> tuple[Learned, Outcome]:
     """Gradients and outcome of the batch, its clips taken in `parts` turns so that only one part's activations live at a time.
 
-    Each turn starts from the model's state that the turn before it left.
+    Each turn starts from what the turn before it carried on.
     """
     gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
-        return gradient(params, model_state, video, key, step)
+        return gradient(learned, carried, turn)
     # Strided parts: each device keeps its own clips, whatever the mesh.
-    turns = rearrange(video, "(b n) t h w c -> n b t h w c", n=parts)
-    keys = jax.random.split(key, parts)
-    shapes, outcome = jax.eval_shape(gradient, params, model_state, turns[0], key, step)
+    videos = rearrange(turn.video, "(b n) t h w c -> n b t h w c", n=parts)
+    keys = jax.random.split(turn.key, parts)
+    shapes, outcome = jax.eval_shape(gradient, learned, carried, turn._replace(video=videos[0]))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (shapes, outcome.metrics))
 
-    def turn(carried: tuple[Any, Any], inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple[Any, Any], jax.Array | None]:
-        total, before = carried
-        gradients, outcome = gradient(params, before, *inputs, step)
-        return (jax.tree.map(jnp.add, total, (gradients, outcome.metrics)), outcome.model_state), outcome.indices
+    def one(before: tuple[Any, Carried], inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple[Any, Carried], Any]:
+        total, carried = before
+        video, key = inputs
+        gradients, outcome = gradient(learned, carried, turn._replace(video=video, key=key))
+        return (jax.tree.map(jnp.add, total, (gradients, outcome.metrics)), outcome.carried), outcome.indices
 
-    (total, model_state), indices = jax.lax.scan(turn, (zeros, model_state), (turns, keys))
+    (total, carried), indices = jax.lax.scan(one, (zeros, carried), (videos, keys))
     gradients, metrics = jax.tree.map(lambda leaf: leaf / parts, total)
-    return gradients, Outcome(metrics, model_state, None if indices is None else rearrange(indices, "n b ... -> (b n) ..."))
-
-
-def make_train_step(
-    model: Any, optimizer: optax.GradientTransformation, config: ConfigDict
-) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
-    """step(state, video) -> (state, metrics); video is uint8 or float [b,t,h,w,3]. To be jitted by the caller, state donated."""
-    loss, parts, codes = make_loss(model, config), config.training.accumulation, model.quantizer.codebook_size
-
-    def train_step(state: TrainState, video: jax.Array) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        frozen, frozen_state = (matching(tree, config.optimizer.freeze) for tree in (state.params, state.model_state))
-        trained, held = split(state.params, frozen)
-
-        def loss_of_trained(trained: Any, *rest: Any) -> tuple[jax.Array, Outcome]:
-            return loss(merge(trained, held, frozen), *rest)
-
-        gradients, outcome = _mean_gradients(loss_of_trained, trained, state.model_state, video, key, state.step, parts)
-        norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(outcome.metrics["loss"]) & jnp.isfinite(norm)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
-        params = merge(optax.apply_updates(trained, updates), held, frozen)
-        average = state.ema
-        if average is not None:
-            average = update_average(average, params, config.optimizer.ema_decay, state.step + 1)
-        model_state = merge(outcome.model_state, state.model_state, frozen_state)
-        new = state.replace(params=params, model_state=model_state, optimizer=optimizer_state, ema=average)
-        new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
-        nonfinite = jnp.where(finite, 0, state.nonfinite + 1)
-        metrics = outcome.metrics | {"gradient_norm": norm, "nonfinite": nonfinite}
-        if codes is not None:
-            metrics |= batch_statistics(outcome.indices, codes)
-        return new.replace(step=state.step + 1, nonfinite=nonfinite), metrics
-
-    return train_step
+    return gradients, Outcome(metrics, carried, None if indices is None else rearrange(indices, "n b ... -> (b n) ..."))

@@ -104,8 +104,9 @@ class Telemetry:
         self.restart_clock(step)
         self.write(step, {**metrics, "steps_per_second": speed, "data_wait": wait})
         remaining = (self._total - step) / speed if speed else math.inf
+        judged = f"judges {metrics['discriminator_loss']:7.4f} | " if "discriminator_loss" in metrics else ""
         self.say(
-            f"step {step:>{len(str(self._total))}}/{self._total} | loss {metrics['loss']:9.4g} | "
+            f"step {step:>{len(str(self._total))}}/{self._total} | loss {metrics['loss']:9.4g} | {judged}"
             f"psnr {metrics['psnr']:5.2f} dB | {speed:6.2f} steps/s | data wait {wait:4.0%} | ETA {_duration(remaining)}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ import jax
 import jax.numpy as jnp
 from flax.core import DenyList
 
+from tokjax.losses.perceptual import shapes
+from tokjax.models.mesh import laid_on
 from tokjax.models.values import to_float
 from tokjax.training.optimizers import make_optimizer
 from tokjax.training.sharding import batch_sharding, parameter_sharding, replicated
-from tokjax.training.state import initial_state
+from tokjax.training.state import state_of
 from tokjax.training.step import make_train_step
 
 if TYPE_CHECKING:
@@ -58,6 +61,14 @@ def random_variables(module: Any, mesh: Mesh) -> Any:
     return jax.jit(draw, out_shardings=parameter_sharding(jax.eval_shape(draw), mesh))()
 
 
+def random_weights(network: str) -> Any:
+    """Weights of a perceptual network that nothing was learned with."""
+    leaves, tree = jax.tree.flatten(shapes(network), is_leaf=lambda node: isinstance(node, tuple))
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    scaled = [jax.random.normal(key, shape) * math.prod(shape[:-1]) ** -0.5 for key, shape in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, scaled)
+
+
 def make_workload(work: str, module: Any, variables: Any, clips: Clips, config: ConfigDict | None, mesh: Mesh) -> Workload:
     """One of `WORKS`; arguments as in `tokjax.training.throughput.measure`, checked there."""
     if work == "train":
@@ -85,24 +96,34 @@ def make_workload(work: str, module: Any, variables: Any, clips: Clips, config: 
         return jax.device_put(variables, parameter_sharding(variables, mesh)), _synthetic(data)
 
     function = {"encode": encode, "decode": decode, "reconstruct": reconstruct}[work]
-    return Workload(function, (weights, data), make)
+    return Workload(laid_on(mesh, function), (weights, data), make)
 
 
 def _training(module: Any, clips: Clips, config: ConfigDict, mesh: Mesh) -> Workload:
-    """A step from a new state, as the loop takes it: state donated and laid out by the same rules."""
-    optimizer = make_optimizer(config.optimizer, config.training.steps)
-    average, freeze = config.optimizer.ema_decay > 0, config.optimizer.freeze
-    new = partial(initial_state, module, optimizer, config.seed, average, freeze)
-    state = _placed(jax.eval_shape(new), mesh)
-    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    """A step from a new state, as the loop takes it: state donated and laid out by the same rules, and with everything that the
+    config says, its discriminators and perceptual loss too; the weights of that are random, which costs the same.
+
+    The first argument is (state, weights of the perceptual network or None).
+    """
+    training, loss = config.training, config.loss
+    optimizer = make_optimizer(config.optimizer, training.steps, training.batches_per_update)
+    new = partial(state_of, module, optimizer, config)
+    draw = partial(random_weights, loss.perceptual_network) if loss.perceptual_weight else lambda: None
+    state, weights = _placed(jax.eval_shape(new), mesh), jax.eval_shape(draw)
+    weights = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), weights)
+    places = jax.tree.map(lambda leaf: leaf.sharding, (state, weights))
     shape = (clips.batch, clips.frames, clips.size, clips.size, 3)
     video = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=batch_sharding(mesh))
+    step = make_train_step(module, optimizer, config)
 
     def make() -> tuple[Any, jax.Array]:
-        return jax.jit(new, out_shardings=places)(), _synthetic(video)
+        return jax.jit(lambda: (new(), draw()), out_shardings=places)(), _synthetic(video)
 
-    step = make_train_step(module, optimizer, config)
-    return Workload(step, (state, video), make, trains=True, out_shardings=(places, replicated(mesh)))
+    def train(both: tuple[Any, Any], video: jax.Array) -> tuple[tuple[Any, Any], Any]:
+        state, metrics = step(both[0], video, both[1])
+        return (state, both[1]), metrics
+
+    return Workload(laid_on(mesh, train), ((state, weights), video), make, trains=True, out_shardings=(places, replicated(mesh)))
 
 
 def _placed(tree: Any, mesh: Mesh) -> Any:
