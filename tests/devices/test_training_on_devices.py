@@ -28,7 +28,7 @@ LAST = 6
 
 def start(devices: int, *command: object, cwd: Path | None = None) -> subprocess.Popen:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *map(str, command)], cwd=cwd, env=environment, **pipes)
 
@@ -93,14 +93,14 @@ def test_a_run_moves_from_8_devices_to_4_and_to_1(data, eight, one, tmp_path):
     assert_same_run(last, one)
 
 
-def start_two(data: Path, workdir: Path, *overrides: str, variant: str = "wide") -> list[subprocess.Popen]:
-    """Two processes of one device each."""
+def start_two(data: Path, workdir: Path, *overrides: str, variant: str = "wide", devices: int = 1) -> list[subprocess.Popen]:
+    """Two processes of so many devices each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     command = ["-m", "tokjax.cli", "train", "--config", ROOT / "tests" / f"tiny_experiment.py:{variant}", "--workdir", workdir]
     command += ["--coordinator", address, "--processes", 2, *overrides]
-    return [start(1, *command, "--process-id", index, cwd=data) for index in (0, 1)]
+    return [start(devices, *command, "--process-id", index, cwd=data) for index in (0, 1)]
 
 
 def said(process: subprocess.Popen) -> list[str]:
@@ -125,6 +125,18 @@ def test_two_processes_train_a_small_model_and_its_codebook_as_one_does(data, tm
     books = [read(tmp_path / name / "checkpoints", 3, ("model_state",))[1]["model_state"]["codebook"] for name in ("two", "one")]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *books)
     assert any(leaf.std() > 0.1 for leaf in jax.tree.leaves(books[0]))
+
+
+@pytest.mark.slow
+def test_two_processes_of_4_devices_are_one_of_8(data, eight, tmp_path):
+    """The same mesh, with the first axis between the processes: the same losses and the same parameters."""
+    processes = start_two(data, tmp_path, *mesh(2, fsdp=2, context=2), devices=4)
+    spoken, _ = (said(process) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], spoken
+    assert "8 device(s)" in spoken[0]
+    np.testing.assert_allclose([row["loss"] for row in read_metrics(tmp_path)], eight[1]["losses"], rtol=1e-5)
+    two, one = (read(path / "checkpoints", LAST, ("params",))[1]["params"] for path in (tmp_path, eight[0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), two, one)
 
 
 @pytest.mark.slow

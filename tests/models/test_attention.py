@@ -78,3 +78,43 @@ def test_softmax_survives_large_logits():
     query = jnp.full((1, 300, 1, 4), 60.0)
     for form in FORMS.values():
         assert np.allclose(form(query, query, query), 60.0)
+
+
+class Device:
+    """A GPU, as far as its kind is asked."""
+
+    def __init__(self, platform="PJRT C API\ncuda 12090", capability="9.0"):
+        self.client, self.platform_version, self.compute_capability = self, platform, capability
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "device", "fused"),
+    [
+        ((2, 64, 8, 64), jnp.bfloat16, Device(), True),
+        ((2, 1024, 8, 128), jnp.float16, Device(capability="8.0"), True),
+        ((2, 1024, 8, 64), jnp.bfloat16, Device(capability="10.3"), True),
+        ((2, 1024, 8, 64), jnp.float32, Device(), False),
+        ((2, 63, 8, 64), jnp.bfloat16, Device(), False),
+        ((2, 1024, 8, 60), jnp.bfloat16, Device(), False),
+        ((2, 1024, 8, 136), jnp.bfloat16, Device(), False),
+        ((2, 1024, 8, 64), jnp.bfloat16, Device(capability="7.5"), False),
+        ((2, 1024, 8, 64), jnp.bfloat16, Device("rocm 60300", "gfx942"), False),
+    ],
+)
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_fused_kernel_is_asked_for_what_it_can_do_only(monkeypatch, shape, dtype, device, fused, biased):
+    """On a GPU of NVIDIA's, from Ampere on, in half precision, without bias; the kernel itself is a stand-in."""
+    query, asked = jax.ShapeDtypeStruct(shape, dtype), []
+
+    def kernel(query, key, value, **options):
+        asked.append(options)
+        return value
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    bias = jax.ShapeDtypeStruct((shape[2], shape[1], shape[1]), jnp.float32) if biased else None
+    found = jax.eval_shape(lambda q, bias: attention(q, q, q, bias, causal=True, scale=0.5), query, bias)
+    assert (found.shape, found.dtype) == (shape, dtype)
+    expected = [{"is_causal": True, "scale": 0.5, "implementation": "cudnn"}]
+    assert asked == (expected if fused and not biased else [])

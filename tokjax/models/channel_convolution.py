@@ -12,6 +12,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from tokjax.models.mesh import context_parts
+
 Pads = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 _TAPS = [(a, b, c) for a in range(3) for b in range(3) for c in range(3)]
 
@@ -34,7 +36,7 @@ def _forward(x: jax.Array, kernel: jax.Array, pads: Pads) -> tuple[jax.Array, tu
 def _backward(pads: Pads, kept: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
     by_x = convolve_channels(cotangent, kernel[::-1, ::-1, ::-1], tuple((2 - before, 2 - after) for before, after in pads))
-    form = _row_by_row if jax.default_backend() == "cpu" else _tap_by_tap
+    form = _row_by_row if jax.default_backend() == "cpu" and context_parts() == 1 else _tap_by_tap
     return by_x, form(_padded(x, pads), cotangent).astype(kernel.dtype)
 
 

@@ -5,9 +5,9 @@ function serves 1-D, 2-D and 3-D convolutions.
 
 The forms:
   direct: what XLA does best on GPU and TPU: repeat, then one convolution.
-  split: for CPU, where XLA's 3-D convolution is slow. Convolutions of frames or of time series run as 2-D ones, 3-D ones as a sum
-    over the taps in time. Where it pays, three taps along an axis become minimal filtering (Winograd, "Arithmetic complexity of
-    computations", 1980): 4 products for 2 outputs rather than 6; 3 where the input is repeated, and on the input itself.
+  split: for one CPU, where XLA's 3-D convolution is slow. Convolutions of frames or of time series run as 2-D ones, 3-D ones as a
+    sum over the taps in time. Where it pays, three taps along an axis become minimal filtering (Winograd, "Arithmetic complexity
+    of computations", 1980): 4 products for 2 outputs rather than 6; 3 where the input is repeated, and on the input itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+
+from tokjax.models.mesh import context_parts, whole
 
 Pads = Sequence[tuple[int, int]]
 Form = Literal["direct", "split"]
@@ -36,7 +38,8 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Pads
       strides, pads: in time, height and width, of the repeated input.
       repeat: how often each frame, row and column is repeated before (nearest-neighbour up-sampling): 1 or 2.
     """
-    form = CONVOLUTION_FORM.get() or ("split" if jax.default_backend() == "cpu" else "direct")
+    kernel = whole(kernel)
+    form = CONVOLUTION_FORM.get() or ("split" if jax.default_backend() == "cpu" and context_parts() == 1 else "direct")
     if form == "split":
         return _split(x, kernel, tuple(strides), tuple(pads), tuple(repeat))
     return _direct(_repeated(x, repeat), kernel, strides, pads)

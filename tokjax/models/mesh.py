@@ -1,17 +1,23 @@
 """Where arrays live: one mesh with the axes data, fsdp and context, and how clips are laid on it.
 
 `data` and `fsdp` both split the batch, `context` splits the height.
+
+Layers need not know: the compiler finds out where their arrays lie. Where it would choose badly, a layer tells it, with `whole`
+and `exchange`, in functions that `laid_on` has told of the mesh.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "context")
+_MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)  # while a function that was `laid_on` one is traced
 
 
 def make_mesh(mesh: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -54,6 +60,53 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def laid_on(mesh: Mesh, function: Callable) -> Callable:
+    """The function, to be jitted by the caller, whose layers know that their arrays lie on the mesh."""
+
+    @functools.wraps(function)
+    def knowing(*args: object, **options: object) -> object:
+        token = _MESH.set(mesh)
+        try:
+            return function(*args, **options)
+        finally:
+            _MESH.reset(token)
+
+    return knowing
+
+
+def context_parts() -> int:
+    """Over how many devices a clip is split, as far as the function that is traced knows."""
+    mesh = _MESH.get()
+    return 1 if mesh is None else mesh.shape["context"]
+
+
+def whole(parameter: jax.Array) -> jax.Array:
+    """A parameter that is used next, brought together from the devices that hold its parts over fsdp; its gradient too is whole.
+
+    Without it the compiler may bring together the clips, which fsdp and context split too, and they are far larger.
+    """
+    mesh = _MESH.get()
+    if mesh is None or mesh.shape["fsdp"] * mesh.shape["context"] == 1:
+        return parameter
+    return jax.lax.with_sharding_constraint(parameter, replicated(mesh))
+
+
+def exchange(x: jax.Array, *axes: int) -> jax.Array:
+    """x, whose axis 0 is the batch, split over context along each of the axes in turn, and along the last of them in the end.
+
+    Every device gives each other one a share of what it has (all-to-all). An axis that context does not divide is left out.
+    """
+    parts = context_parts()
+    if parts == 1:
+        return x
+    x = jax.lax.optimization_barrier(x)  # else what follows is taken to hold for every later use of x
+    for axis in axes:
+        if x.shape[axis] % parts == 0:
+            spec = PartitionSpec(("data", "fsdp"), *("context" if i == axis else None for i in range(1, x.ndim)))
+            x = jax.lax.with_sharding_constraint(x, NamedSharding(_MESH.get(), spec))
+    return x
 
 
 def serving_mesh(mesh: Mapping[str, int]) -> Mesh:

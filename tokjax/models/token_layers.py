@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from tokjax.models.channel_convolution import convolve_channels
+from tokjax.models.mesh import exchange, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Linear(nn.Module):
         vit, dtype = self.init == "vit", jnp.dtype(self.dtype)
         uniform = _uniform(x.shape[-1])
         kernel = self.param("kernel", nn.initializers.normal(0.02) if vit else uniform, (x.shape[-1], self.features))
-        y = x.astype(dtype) @ kernel.astype(dtype)
+        y = x.astype(dtype) @ whole(kernel.astype(dtype))
         if not self.bias:
             return y
         return y + self.param("bias", nn.initializers.zeros if vit else uniform, (self.features,)).astype(dtype)
@@ -115,7 +116,8 @@ class FeedForward(nn.Module):
 class PositionConvolution(nn.Module):
     """A 3x3x3 convolution of each channel, which tells a token its place among its neighbours; zeros lie around the video.
 
-    Tokens are [b,t,h,w,d], or [b,h,w,t,d] for stacks along time.
+    Tokens are [b,t,h,w,d], or [b,h,w,t,d] for stacks along time. Where the height is split over devices, rows are exchanged for
+    channels during the convolution.
     """
 
     style: Style
@@ -123,14 +125,16 @@ class PositionConvolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", _uniform(27), (3, 3, 3, x.shape[-1])).astype(x.dtype)
+        kernel = whole(self.param("kernel", _uniform(27), (3, 3, 3, x.shape[-1]))).astype(x.dtype)
         bias = self.param("bias", _uniform(27), (x.shape[-1],)).astype(x.dtype)
-        time = (2, 0) if self.style.causal_convolution else (1, 1)
-        if self.along_time and self.style.mode == "sound":
-            return convolve_channels(x, jnp.moveaxis(kernel, 0, 2), ((1, 1), (1, 1), time)) + bias
+        time, rows = (2, 0) if self.style.causal_convolution else (1, 1), 1 if self.along_time else 2
         b, h, w, t, d = x.shape if self.along_time else (x.shape[i] for i in (0, 2, 3, 1, 4))
-        y = convolve_channels(x.reshape(b, t, h, w, d), kernel, (time, (1, 1), (1, 1)))
-        return y.reshape(x.shape) + bias
+        x = exchange(x, rows, 4)
+        if self.along_time and self.style.mode == "sound":
+            y = convolve_channels(x, jnp.moveaxis(kernel, 0, 2), ((1, 1), (1, 1), time))
+        else:
+            y = convolve_channels(x.reshape(b, t, h, w, d), kernel, (time, (1, 1), (1, 1))).reshape(x.shape)
+        return exchange(y, 4, rows) + bias
 
 
 class Resample(nn.Module):

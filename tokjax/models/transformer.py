@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from tokjax.models.attention import attention
+from tokjax.models.mesh import context_parts, exchange
 from tokjax.models.positions import distance_bias, log_offsets, offset_index, rotate, rotation_angles
 from tokjax.models.token_layers import FeedForward, Linear, Norm, PositionConvolution, Resample, Style
 
@@ -36,7 +37,8 @@ class RelativeBias(nn.Module):
 class Attention(nn.Module):
     """Attention among the tokens of each frame [b,t,h,w,d], or along the time of each place [b,h,w,t,d].
 
-    Queries and keys are unit vectors with a learned gain a channel.
+    Queries and keys are unit vectors with a learned gain a channel. Where the height is split over devices, tokens of a frame are
+    exchanged for heads during the attention, and places keep their time to themselves.
     """
 
     style: Style
@@ -50,14 +52,20 @@ class Attention(nn.Module):
         query = Linear(inner, **options, name="query")(normed)
         pair = Linear(2 * inner, **options, name="key_value")(normed if style.mode == "sound" else x)
         length = x.shape[3] if self.along_time else x.shape[2] * x.shape[3]
-        query, key, value = (y.reshape(-1, length, style.heads, style.head_width) for y in (query, *jnp.split(pair, 2, axis=-1)))
+        split = (*(x.shape[:3] if self.along_time else x.shape[:2]), length, style.heads, style.head_width)
+        query, key, value = (y.reshape(split) for y in (query, *jnp.split(pair, 2, axis=-1)))
         if style.position == "rope" and not self.along_time:
             angles = rotation_angles(x.shape[2], x.shape[3], style.head_width)
             query, key = rotate(query, angles), rotate(key, angles)
         gains = [self.param(name, nn.initializers.ones, (style.head_width,)) for name in ("query_scale", "key_scale")]
         query = (_unit(query) * (LOGIT_SCALE * gains[0] * gains[1])).astype(value.dtype)
-        causal = self.along_time and style.causal
-        y = attention(query, _unit(key).astype(value.dtype), value, self._bias(x), causal)
+        key = _unit(key).astype(value.dtype)
+        bias, causal = self._bias(x), self.along_time and style.causal
+        if self.along_time:
+            y = attention(query, key, value, bias, causal)
+        else:
+            query, key, value = (exchange(y, 2, 3) for y in (query, key, value))
+            y = exchange(attention(query, key, value, bias, causal), 3, 2)
         return Linear(x.shape[-1], **options, name="out")(y.reshape(*x.shape[:-1], inner))
 
     def _bias(self, x: jax.Array) -> jax.Array | None:
@@ -77,7 +85,8 @@ def _unit(x: jax.Array) -> jax.Array:
 class WindowAttention(nn.Module):
     """Attention within windows of a frame's grid, without shift; a bias for each offset between two tokens is learned (Swin).
 
-    A side shorter than the window is one window.
+    A side shorter than the window is one window. Where the height is split over devices, each has windows of its own; where they
+    are too few, tokens are exchanged for heads during the attention.
     """
 
     style: Style
@@ -89,16 +98,15 @@ class WindowAttention(nn.Module):
         rows, columns = min(side, h), min(side, w)
         if h % rows or w % columns:
             raise ValueError(f"a grid of {h}x{w} tokens is not made of windows of {side}x{side}; pad the frames to whole windows")
-        options = {"init": style.init, "dtype": style.dtype}
-        windows = rearrange(Norm(name="norm")(x), "b t (i h) (j w) d -> (b t i j) (h w) d", h=rows, w=columns)
-        qkv = Linear(3 * d, bias=False, **options, name="qkv")(windows)
-        query, key, value = jnp.moveaxis(qkv.reshape(*windows.shape[:2], 3, style.heads, -1), 2, 0)
+        options, window = {"init": style.init, "dtype": style.dtype}, {"h": rows, "w": columns}
+        qkv = Linear(3 * d, bias=False, **options, name="qkv")(Norm(name="norm")(x)).reshape(*x.shape[:4], 3, style.heads, -1)
+        qkv = exchange(qkv, 2, 5) if h // rows % context_parts() else qkv
+        query, key, value = rearrange(qkv, "b t (i h) (j w) n k c -> n b t i j (h w) k c", **window)
         table = self.param("bias_table", nn.initializers.normal(0.02), ((2 * side - 1) ** 2, style.heads))
         bias = jnp.moveaxis(table[offset_index(rows, columns, (side, side))], -1, 0)
         y = attention(query, key, value, bias, scale=(d // style.heads) ** -0.5)
-        y = Linear(d, **options, name="projection")(y.reshape(windows.shape))
-        grid = {"b": x.shape[0], "i": h // rows, "j": w // columns, "h": rows, "w": columns}
-        return rearrange(y, "(b t i j) (h w) d -> b t (i h) (j w) d", **grid)
+        y = rearrange(y, "b t i j (h w) k c -> b t (i h) (j w) (k c)", **window)
+        return Linear(d, **options, name="projection")(exchange(y, 4, 2) if h // rows % context_parts() else y)
 
 
 class Block(nn.Module):
@@ -117,7 +125,7 @@ class Block(nn.Module):
             x = x + WindowAttention(self.style, name="attention")(x)
         else:
             x = Resample(self.kind, self.style, name="resample")(x)
-        return x + FeedForward(self.style, name="feedforward")(x)
+        return exchange(x + FeedForward(self.style, name="feedforward")(x), 1 if self.along_time else 2)
 
 
 class Stack(nn.Module):

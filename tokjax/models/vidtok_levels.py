@@ -28,10 +28,11 @@ class EncoderLevel(nn.Module):
     halve_time: bool
     architecture: str
     style: layers.Style
+    remat: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = _residual_blocks(x, self.features, self.blocks, self.architecture, self.style)
+        x = _residual_blocks(x, self.features, self.blocks, self.architecture, self.style, self.remat)
         if not self.halve_space:
             return x  # as published: time is halved only where space is halved too
         if self.architecture == "full_3d":
@@ -43,7 +44,7 @@ class EncoderLevel(nn.Module):
             return x
         if self.architecture == "no_blender":
             return layers.Conv(self.features, TIME, (2, 1, 1), style=self.style, name="temporal_downsample")(x)
-        return TemporalDownsample(self.style, name="temporal_downsample")(x)
+        return _part(TemporalDownsample, self.remat)(self.style, name="temporal_downsample")(x)
 
 
 class DecoderLevel(nn.Module):
@@ -55,30 +56,37 @@ class DecoderLevel(nn.Module):
     double_time: bool
     architecture: str
     style: layers.Style
+    remat: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = _residual_blocks(x, self.features, self.blocks, self.architecture, self.style)
+        x = _residual_blocks(x, self.features, self.blocks, self.architecture, self.style, self.remat)
         if not self.double_space:
             return x
         if self.architecture == "full_3d":
             repeat = (2 if self.double_time else 1, 2, 2)
             return layers.Conv(self.features, BOTH, repeat=repeat, style=self.style, name="joint_upsample")(x)
-        x = layers.SpatialUpsample(self.style, name="upsample")(x)
+        x = _part(layers.SpatialUpsample, self.remat)(self.style, name="upsample")(x)
         if not self.double_time:
             return x
         if self.architecture == "no_blender":
             return layers.Conv(self.features, TIME, repeat=(2, 1, 1), style=self.style, name="temporal_upsample")(x)
-        return TemporalUpsample(self.style, name="temporal_upsample")(x)
+        return _part(TemporalUpsample, self.remat)(self.style, name="temporal_upsample")(x)
 
 
-def _residual_blocks(x: jax.Array, features: int, blocks: int, architecture: str, style: layers.Style) -> jax.Array:
+def _part(module: type[nn.Module], remat: bool) -> type[nn.Module]:
+    """Of a level: with remat its input alone is stored, and what the backward pass needs of it is computed again in its turn."""
+    return nn.remat(module) if remat else module
+
+
+def _residual_blocks(x: jax.Array, features: int, blocks: int, architecture: str, style: layers.Style, remat: bool) -> jax.Array:
+    block = _part(layers.ResidualBlock, remat)
     for j in range(blocks):
         if architecture == "full_3d":
-            x = layers.ResidualBlock(features, BOTH, style, name=f"joint_block_{j}")(x)
+            x = block(features, BOTH, style, name=f"joint_block_{j}")(x)
         else:
-            x = layers.ResidualBlock(features, FRAME, style, name=f"block_{j}")(x)
-            x = layers.ResidualBlock(features, TIME, style, name=f"temporal_block_{j}")(x)
+            x = block(features, FRAME, style, name=f"block_{j}")(x)
+            x = block(features, TIME, style, name=f"temporal_block_{j}")(x)
     return x
 
 
@@ -128,10 +136,9 @@ class Encoder(nn.Module):
     def __call__(self, video: jax.Array) -> jax.Array:
         plan, style = self.plan, self.plan.style
         x = layers.Conv(plan.channels, style=style, name="conv_in")(video)
-        level = nn.remat(EncoderLevel) if plan.remat else EncoderLevel
         for i, width in enumerate(plan.widths):
             halve = (i in plan.spatial_down, i in plan.time_down)
-            x = level(width, plan.blocks_per_level, *halve, plan.architecture, style, name=f"level_{i}")(x)
+            x = EncoderLevel(width, plan.blocks_per_level, *halve, plan.architecture, style, plan.remat, name=f"level_{i}")(x)
         x = Middle(plan.architecture, style, name="mid")(x)
         x = nn.silu(layers.norm_like(style, name="norm_out")(x))
         return layers.Conv(self.outputs, style=style, name="conv_out")(x).astype(jnp.float32)
@@ -147,10 +154,9 @@ class Decoder(nn.Module):
         plan, style = self.plan, self.plan.style
         x = layers.Conv(plan.widths[-1], style=style, name="conv_in")(latents)
         x = Middle(plan.architecture, style, name="mid")(x)
-        level = nn.remat(DecoderLevel) if plan.remat else DecoderLevel
         for i in reversed(range(len(plan.widths))):
-            double = (i in plan.spatial_up, i in plan.time_up)
-            x = level(plan.widths[i], plan.blocks_per_level + 1, *double, plan.architecture, style, name=f"level_{i}")(x)
+            double, blocks = (i in plan.spatial_up, i in plan.time_up), plan.blocks_per_level + 1
+            x = DecoderLevel(plan.widths[i], blocks, *double, plan.architecture, style, plan.remat, name=f"level_{i}")(x)
             if all(double):
                 style = dataclasses.replace(style, frames_per_latent=2 * style.frames_per_latent)
         x = nn.silu(layers.norm_like(style, name="norm_out")(x))
