@@ -5,6 +5,8 @@ import pickle
 import struct
 import zipfile
 
+import numpy as np
+
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -37,6 +39,18 @@ def tensor(kind, key, count, offset, size, stride, legacy=False):
 def table(entries):
     """A pickled dict of names and pickles."""
     return b"}(" + b"".join(text(name) + value for name, value in entries.items()) + b"u"
+
+
+def stored(state):
+    """(a pickled state dict of these arrays, float32 or int64; their storages)."""
+    arrays = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in state.items()}
+    storages = {str(number): value.tobytes() for number, value in enumerate(arrays.values())}
+    entries = {}
+    for number, (name, value) in enumerate(arrays.items()):
+        kind = {np.dtype(np.float32): "Float", np.dtype(np.int64): "Long"}[value.dtype]
+        strides = [step // value.itemsize for step in value.strides]
+        entries[name] = tensor(kind, str(number), value.size, 0, value.shape, strides)
+    return table(entries), storages
 
 
 def document(body):

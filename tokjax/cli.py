@@ -21,6 +21,11 @@ COMMANDS = {
     "benchmark": "frames per second, FLOPs, utilization and memory of a model on this machine",
 }
 
+TOO_LARGE = (
+    "the device has too little memory for this: take a smaller batch, --tile or a smaller --chunk-frames, for training "
+    "--config.model.remat=true or more devices too; `tokjax inspect` estimates what a config needs"
+)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Returns 0 when done, 1 on an error the user can mend, 2 on wrong usage, 75 when stopped on request."""
@@ -59,7 +64,9 @@ def _run(args: argparse.Namespace) -> int:
         print("tokjax: interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        if not _is_for_user(error):
+        if str(error).startswith("RESOURCE_EXHAUSTED"):
+            error = ValueError(TOO_LARGE)
+        elif not _is_for_user(error):
             raise
         print(f"tokjax: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--chunk-frames",
         type=int,
         metavar="N",
-        help="frames computed at once, for models that are causal in time; default: 16, or the next multiple of the time factor",
+        help="frames computed at once, for VidTok's causal models; default: 16, or the next multiple of the time factor",
     )
     parser.add_argument(
         "--tile", type=int, metavar="PIXELS", help="compute large frames in overlapping square tiles; nearly the same result"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from tokjax import __version__, cli
@@ -62,6 +63,15 @@ def test_an_interrupt_is_code_130(capsys, monkeypatch):
     monkeypatch.setattr("tokjax.conversion.package.export", interrupted)
     assert cli.main(["export", "run", "--output", "out"]) == 130
     assert capsys.readouterr().err == "tokjax: interrupted\n"
+
+
+def test_too_little_device_memory_is_a_sentence_that_says_what_to_do(capsys, monkeypatch):
+    def full(_):
+        jax.block_until_ready(jax.jit(lambda: jax.numpy.zeros((1 << 40, 1 << 20)))())
+
+    monkeypatch.setattr("tokjax.commands.inspect.run", full)
+    assert cli.main(["inspect", "--config", "x.py"]) == 1
+    assert capsys.readouterr().err.startswith("tokjax: the device has too little memory for this: take a smaller batch")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

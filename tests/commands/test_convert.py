@@ -5,21 +5,25 @@ import os
 import pickle
 import re
 from functools import cache
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from handmade_checkpoints import legacy, table, tensor, text, whole, zipped
+from handmade_checkpoints import legacy, stored, table, text, whole, zipped
 from published_yaml import FAMILIES, published_yaml
+from random_discriminators import published_discriminator
 from tiny_tokenizer import tiny_config, write_tiny
 
 import tokjax
 from tokjax import cli
 from tokjax.conversion.checkpoint_files import read_checkpoint, write_state
 from tokjax.conversion.converted import make_tokenizer
+from tokjax.conversion.kept_discriminators import read_kept
 from tokjax.conversion.vidtok import to_torch
 
-LOSSES = {
+DISCRIMINATOR = published_discriminator("vidtok_2d")
+LOSSES = DISCRIMINATOR[2] | {
     "loss.logvar": np.array(0.25, np.float32),
     "loss.discriminator.main.3.num_batches_tracked": np.array(12),
     "loss.perceptual_loss.lin0.model.1.weight": np.ones((1, 2, 1, 1), np.float32),
@@ -43,13 +47,8 @@ def published_state(causality="causal", quantizer="kl"):
 
 def as_checkpoint(state, rest=()):
     """A .ckpt as PyTorch Lightning writes it, by hand."""
-    storages = {str(number): np.ascontiguousarray(value).tobytes() for number, value in enumerate(state.values())}
-    entries = {}
-    for number, (name, value) in enumerate(state.items()):
-        strides = [step // value.itemsize for step in np.ascontiguousarray(value).reshape(value.shape).strides]
-        kind = {np.dtype(np.float32): "Float", np.dtype(np.int64): "Long"}[value.dtype]
-        entries[name] = tensor(kind, str(number), value.size, 0, value.shape, strides)
-    return zipped(table({"epoch": whole(3), "state_dict": table(entries), **dict(rest)}), storages)
+    state_dict, storages = stored(state)
+    return zipped(table({"epoch": whole(3), "state_dict": state_dict, **dict(rest)}), storages)
 
 
 @pytest.fixture
@@ -130,12 +129,15 @@ def test_the_discriminator_can_be_kept(capsys, place):
     done(capsys, "--checkpoint full.safetensors --config m.yaml -o model --with-discriminator")
     kept = read_checkpoint(place / "model" / "discriminator.safetensors").tensors
     assert kept.keys() == LOSSES.keys() and all(np.array_equal(kept[name], LOSSES[name]) for name in LOSSES)
+    ready = read_kept(place / "model" / "discriminator.safetensors")
+    assert (ready.config["kind"], ready.config["width"], ready.log_variance) == ("vidtok_2d", 4, 0.25)
+    assert jax.tree.all(jax.tree.map(np.array_equal, ready.variables, DISCRIMINATOR[1]))
     assert "`discriminator.safetensors` holds what the training losses learned" in (place / "model" / "README.md").read_text()
     tokjax.load("model")
     done(capsys, "--to-torch model -o back.safetensors")
     assert (place / "back.safetensors").read_bytes() == (place / "full.safetensors").read_bytes()
     err = refused(capsys, "--checkpoint m.ckpt --config m.yaml -o other --with-discriminator")
-    assert "m.ckpt holds no discriminator: none of its tensors begins with loss." in err
+    assert "m.ckpt holds no discriminator that could be trained further: it has none of the tensors loss.disc" in err
 
 
 def test_a_row_instead_of_a_yaml(capsys, place):
@@ -147,6 +149,9 @@ def test_a_row_instead_of_a_yaml(capsys, place):
     assert tokjax.load("model").config.model.dtype == "float32"
     err = refused(capsys, "--checkpoint m.ckpt --like rows.py:fsq -o other")
     assert re.search(r"the tensor encoder.conv_out.conv.\w+ has shape \(4,", err)
+    rows = Path(__file__).parents[2] / "experiments"
+    err = refused(capsys, f"--checkpoint m.ckpt --like {rows}/omnitokenizer.py:joint_vq -o other")
+    assert "is a model of the family omnitokenizer, not vidtok; give a row of experiments/vidtok.py" in err
     assert "has no variant 'vq'" in refused(capsys, "--checkpoint m.ckpt --like rows.py:vq -o other")
     assert "give its .yaml with --config" in refused(capsys, "--checkpoint m.ckpt -o other")
 

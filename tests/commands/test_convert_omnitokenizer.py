@@ -6,16 +6,19 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from handmade_checkpoints import reference, table, tensor, text, whole, zipped
+from handmade_checkpoints import reference, stored, table, text, whole, zipped
 from ml_collections import ConfigDict
+from random_discriminators import published_discriminator
 from tiny_omnitokenizer import random_variables, tiny_config, tiny_omnitokenizer
 
 import tokjax
 from tokjax import cli
 from tokjax.conversion.checkpoint_files import read_checkpoint, write_state
+from tokjax.conversion.kept_discriminators import read_kept
 from tokjax.conversion.omnitokenizer import to_torch
 from tokjax.conversion.omnitokenizer_arguments import write_arguments
 from tokjax.conversion.package import write
+from tokjax.evaluation.context import streams_in
 from tokjax.models.tokenizer import Tokenizer
 
 LIKE = """
@@ -36,14 +39,13 @@ def pickled(value):
 
 def as_checkpoint(state, arguments):
     """A .ckpt as PyTorch Lightning writes it, by hand, with its argparse.Namespace."""
-    storages = {str(number): np.ascontiguousarray(value).tobytes() for number, value in enumerate(state.values())}
-    entries = {}
-    for number, (name, value) in enumerate(state.items()):
-        strides = [step // value.itemsize for step in np.ascontiguousarray(value).reshape(value.shape).strides]
-        kind = {np.dtype(np.float32): "Float", np.dtype(np.int64): "Long"}[value.dtype]
-        entries[name] = tensor(kind, str(number), value.size, 0, value.shape, strides)
     namespace = reference("argparse.Namespace") + b")\x81" + table({k: pickled(v) for k, v in arguments.items()}) + b"b"
-    return zipped(table({"state_dict": table(entries), "hyper_parameters": table({"args": namespace})}), storages)
+    return with_hyper_parameters(state, table({"args": namespace}))
+
+
+def with_hyper_parameters(state, pickle):
+    state_dict, storages = stored(state)
+    return zipped(table({"state_dict": state_dict, "hyper_parameters": pickle}), storages)
 
 
 def published(quantizer="vq", **changes):
@@ -145,6 +147,9 @@ def test_a_file_without_arguments_needs_a_row(capsys, place):
     assert "m.ckpt holds the arguments that it was trained with; leave out --like" in refused(
         capsys, "--checkpoint m.ckpt --like like.py:vq -o model"
     )
+    rows = Path(__file__).parents[2] / "experiments"
+    err = refused(capsys, f"--checkpoint m.safetensors --like {rows}/vidtok.py:kl_causal_488_4chn -o model")
+    assert "is a model of the family vidtok, not omnitokenizer; give a row of experiments/omnitokenizer.py" in err
     done(capsys, "--checkpoint m.safetensors --like like.py:vq -o model")
     jax.tree.map(np.testing.assert_array_equal, tokjax.load("model").variables, variables)
 
@@ -164,10 +169,72 @@ def test_tensors_that_do_not_fit_are_named(capsys, place):
     assert "config.model.encoder_blocks is 'tx'" in refused(capsys, "--checkpoint odd.ckpt -o model")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embedding_dim": "16"}, "the checkpoint's argument embedding_dim is '16', but must be a whole number"),
+        ({"causal_in_peg": 1}, "the checkpoint's argument causal_in_peg is 1, but must be true or false"),
+        ({"n_codes": None}, "the checkpoint's argument n_codes is None, but must be a whole number"),
+        ({"gen_upscale": "2"}, "the checkpoint's argument gen_upscale is '2', but must be a whole number"),
+        ({"resolution": "256"}, "the checkpoint's argument resolution is '256', but must be a whole number"),
+        ({"use_vae": True, "kl_weight": "small"}, "the checkpoint's argument kl_weight is 'small', but must be a number"),
+        ({"spatial_pos": None}, "the checkpoint has spatial_pos=None"),
+    ],
+)
+def test_arguments_of_another_type_are_named(capsys, place, changes, message):
+    _, state, arguments = published()
+    Path("odd.ckpt").write_bytes(as_checkpoint(state, arguments | changes))
+    assert message in refused(capsys, "--checkpoint odd.ckpt -o model")
+
+
+def test_hyper_parameters_without_arguments_are_none(capsys, place):
+    _, state, _ = published()
+    for odd in (text("none"), reference("argparse.Namespace") + b")\x81", table({})):
+        Path("odd.ckpt").write_bytes(with_hyper_parameters(state, odd))
+        assert "odd.ckpt does not hold the arguments" in refused(capsys, "--checkpoint odd.ckpt -o model")
+
+
+@pytest.mark.parametrize(("arguments", "frames", "side"), [({}, 17, 256), ({"resolution": 9, "sequence_length": 4}, 5, 12)])
+def test_a_converted_model_is_scored_on_the_clips_of_the_published_evaluation(capsys, place, arguments, frames, side):
+    """Those that it gives back whole: windows of 4 pixels, 2 frames to a code."""
+    _, state, own = published()
+    Path("m.ckpt").write_bytes(as_checkpoint(state, own | arguments))
+    done(capsys, "--checkpoint m.ckpt -o model")
+    Path("data").mkdir()
+    Path("data/a.png").touch()
+    Path("data/a.mp4").touch()
+    streams = streams_in(Path("data"), tokjax.load("model").config)
+    assert (streams["images"]["frames"], streams["images"]["resolution"]) == (1, side)
+    assert (streams["videos"]["frames"], streams["videos"]["resolution"], streams["videos"]["frame_rate"]) == (frames, side, 16)
+
+
+def test_the_discriminators_can_be_kept(capsys, place):
+    _, state, arguments = published()
+    _, variables, losses = published_discriminator("omni", noise=True)
+    losses["perceptual_model.lin0.model.1.weight"] = np.ones((1, 2, 1, 1), np.float32)
+    Path("full.ckpt").write_bytes(as_checkpoint(state | losses, arguments))
+    done(capsys, "--checkpoint full.ckpt -o model --with-discriminator")
+    kept = read_kept(Path("model/discriminator.safetensors"))
+    assert kept.config["kind"] == "omni" and kept.config["noise"] and kept.log_variance is None
+    assert jax.tree.all(jax.tree.map(np.array_equal, kept.variables, variables))
+    done(capsys, "--to-torch model -o back.safetensors")
+    back = read_checkpoint(Path("back.safetensors")).tensors
+    assert back.keys() == (state | losses).keys() and all(np.array_equal(back[name], losses[name]) for name in losses)
+    assert "m.ckpt holds no discriminator" in refused(capsys, "--checkpoint m.ckpt -o other --with-discriminator")
+
+
+def test_a_model_that_enlarges_is_converted_too(capsys, place):
+    _, state, arguments = published(upscale=2)
+    Path("large.ckpt").write_bytes(as_checkpoint(state, arguments))
+    done(capsys, "--checkpoint large.ckpt -o model")
+    loaded = tokjax.load("model")
+    assert loaded.upscale == 2 and not loaded.config.data.validation
+
+
 def test_what_else_is_refused(capsys, place):
     done(capsys, "--checkpoint m.ckpt -o model")
     assert "model exists already" in refused(capsys, "--checkpoint m.ckpt -o model")
-    assert "--attention and --like belong to --checkpoint" in refused(capsys, "--to-torch model --attention fused -o x.ckpt")
+    assert "--like and --with-discriminator belong to" in refused(capsys, "--to-torch model --attention fused -o x.ckpt")
     content = Path("m.ckpt").read_bytes()
     Path("half.ckpt").write_bytes(content[: len(content) // 2])
     assert "half.ckpt" in refused(capsys, "--checkpoint half.ckpt -o other")

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_omnitokenizer as tiny_omni
 from tiny_tokenizer import tiny_config
 
+from tokjax.config import stream
 from tokjax.conversion.long_video import decode_frames, encode_frames, header_of, make_cut, reconstruct_frames
 from tokjax.conversion.media import Media
 from tokjax.data.decode import write_video
@@ -92,8 +94,26 @@ def test_a_model_that_is_not_causal_takes_clips_of_its_training_length(frames):
     assert_same_pixels(again, np.concatenate([tokenizer.decode(clip)[0] for clip in clips]))
     found = list(reconstruct_frames(tokenizer, iter(video), frames, cut))
     assert_same_pixels(np.stack(found), again)
-    with pytest.raises(ValueError, match="this model sees a whole clip at once"):
+    with pytest.raises(ValueError, match="this model sees a whole clip at once, so chunks would not"):
         make_cut(tokenizer, 4)
+
+
+def test_an_omnitokenizer_takes_clips_too_and_may_enlarge():
+    """16 frames and one, or those of its training; twice as high and wide."""
+    model, config = (make("vq", mode="sound", upscale=2) for make in (tiny_omni.tiny_omnitokenizer, tiny_omni.tiny_config))
+    tokenizer, video = Tokenizer(model, tiny_omni.random_variables(model), config), noise(6)
+    assert make_cut(tokenizer).frames == 17
+    config.data.train.clips = stream("videos", "videos", frames=3, resolution=8)
+    cut = make_cut(tokenizer)
+    assert (cut.frames, cut.streamed) == (3, False)
+    clips = [tokenizer.encode(video[None, start : start + 3]) for start in (0, 3)]
+    codes, again = there_and_back(tokenizer, video, cut, cut)
+    np.testing.assert_array_equal(codes, np.concatenate([clip.indices[0] for clip in clips]))
+    assert again.shape == (6, 14, 20, 3)
+    assert_same_pixels(again, np.concatenate([tokenizer.decode(clip)[0] for clip in clips]))
+    both = np.stack(list(reconstruct_frames(tokenizer, iter(video), 6, cut, side_by_side=True)))
+    np.testing.assert_array_equal(both[:, :, :20], np.kron(video, np.ones((1, 2, 2, 1), np.uint8)))
+    assert_same_pixels(both[:, :, 20:], again)
 
 
 def test_chunks_are_16_frames_or_more_in_whole_latents():

@@ -125,6 +125,26 @@ def test_the_tokenizer_gives_back_any_length_and_size(mode):
     assert np.abs(again - expected).max() <= 1  # one where a value lies on a half
 
 
+@pytest.mark.parametrize("tile", [None, (8, 8)])
+def test_what_is_enlarged_comes_back_whole(tile):
+    """Twice as high and wide, the same part of what the model itself gives."""
+    model, variables = random_model("vq", mode="sound", upscale=2)
+    tokenizer = Tokenizer(model, variables, tiny_config("vq", mode="sound", upscale=2))
+    encoded = tokenizer.encode(clip(2, 5, 9))
+    again, whole = tokenizer.decode(encoded, tile=tile), tokenizer.decode(encoded.indices)
+    assert whole.shape == (1, 3, 16, 24, 3) and again.shape == (1, 2, 10, 18, 3)
+    if tile is None:
+        np.testing.assert_allclose(again, whole[:, :2, :10, :18], atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["sound", "published"])
+def test_chunks_are_refused_in_a_sentence(mode):
+    model, variables = random_model(mode=mode)
+    tokenizer = Tokenizer(model, variables, tiny_config("kl", mode=mode))
+    with pytest.raises(ValueError, match="this model sees a whole clip at once, so chunks would not give what the clip gives"):
+        tokenizer.encode(clip(5), chunk_frames=4)
+
+
 @pytest.mark.parametrize(
     ("mode", "shape", "sentence"),
     [

@@ -45,9 +45,7 @@ def in_chunks_equals_at_once(causality, factor, chunk_frames):
     np.testing.assert_allclose(one.decode(latents, chunk_frames=chunk_frames), video, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("causality", "factor", "latents"), [("causal", 2, 1), ("causal", 4, 2), ("causal_v1_1", 4, 2), ("causal_v1_1", 8, 1)]
-)
+@pytest.mark.parametrize(("causality", "factor", "latents"), [("causal", 2, 1), ("causal_v1_1", 4, 2)])
 def test_chunks_give_what_the_video_gives_at_once(causality, factor, latents):
     """One and two latents at a time, of five: with middle chunks, and a last one that is shorter."""
     in_chunks_equals_at_once(causality, factor, latents * factor)
@@ -134,7 +132,7 @@ def test_a_length_that_nobody_knew_is_filled_up_at_its_end():
 def test_what_cannot_come_in_chunks_is_refused_in_a_sentence():
     noncausal = tokenizer("noncausal")
     for refused in (ChunkEncoder, ChunkDecoder):
-        with pytest.raises(ValueError, match="this model sees a whole clip at once, later frames included"):
+        with pytest.raises(ValueError, match="this model sees a whole clip at once, so chunks would not"):
             refused(noncausal)
     encoder = ChunkEncoder(tokenizer(), 9)
     encoder.push(clip(8))

@@ -44,3 +44,20 @@ def test_a_grid_smaller_than_the_window_is_one_window():
         expected[i, h] = sum(w * value[j, h] for j, w in enumerate(weights / weights.sum()))
     expected = expected.reshape(6, 8) @ params["projection"]["kernel"] + params["projection"]["bias"]
     np.testing.assert_allclose(y.reshape(6, 8), expected, atol=1e-4)
+
+
+def sizes(jaxpr):
+    """How many values each array inside has."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval.size for variable in equation.outvars)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                yield from sizes(inner) if hasattr(inner, "eqns") else ()
+
+
+def test_windows_need_no_mask():
+    """The largest array is the logits: 256 tokens see the 16 of their window, 2 heads; nothing is of all pairs of tokens."""
+    layer, tokens = WindowAttention(Style(heads=2, window=4)), jax.ShapeDtypeStruct((1, 1, 16, 16, 8), jnp.float32)
+    variables = jax.eval_shape(layer.init, jax.random.key(0), tokens)
+    assert max(sizes(jax.make_jaxpr(layer.apply)(variables, tokens).jaxpr)) == 256 * 16 * 2

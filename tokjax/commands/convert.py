@@ -6,6 +6,8 @@
   tokjax convert vidtok --to-diffusers models/kl -o for_diffusers
   tokjax convert omnitokenizer --checkpoint imagenet_k600.ckpt -o models/omni
   tokjax convert omnitokenizer --to-torch models/omni -o back.ckpt
+  tokjax convert perceptual --vgg16 vgg16-397923af.pth --lpips vgg.pth -o weights/lpips_vgg16.npz
+  tokjax convert perceptual --checkpoint vidtok_kl_causal_488_4chn.ckpt -o weights/lpips_vgg16.npz
 
 Reading needs no PyTorch and never runs code that a checkpoint holds; writing .ckpt needs pip install "tokjax[torch]".
 """
@@ -13,6 +15,7 @@ Reading needs no PyTorch and never runs code that a checkpoint holds; writing .c
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 _VIDTOK = """Turns a released VidTok checkpoint into a directory that tokjax.load opens, and back.
@@ -25,11 +28,18 @@ _OMNITOKENIZER = """Turns a released OmniTokenizer checkpoint into a directory t
 A checkpoint holds the arguments of its training, but not whether attention added biases of positions. By the authors' README it
 did for imagenet_only, so: with relative positions and that in the file's name, yes; else no. --attention overrides this."""
 
+_PERCEPTUAL = """Makes the one file that config.loss.perceptual_weights_file names, of published weights.
+
+LPIPS needs a network that was trained on ImageNet (torchvision's vgg16-397923af.pth or alexnet-owt-7be5be79.pth) and five heads
+that its authors trained (vgg.pth or alex.pth, in weights/v0.1 of richzhang/PerceptualSimilarity). Released checkpoints of VidTok
+and OmniTokenizer hold both for VGG16."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     families = parser.add_subparsers(dest="family", metavar="FAMILY", required=True)
     _add_vidtok(families)
     _add_omnitokenizer(families)
+    _add_perceptual(families)
 
 
 def _add_vidtok(families: argparse._SubParsersAction) -> None:
@@ -60,7 +70,24 @@ def _add_omnitokenizer(families: argparse._SubParsersAction) -> None:
     what.add_argument("--to-torch", type=Path, metavar="MODEL", help="write this model as the original's .ckpt or .safetensors")
     omni.add_argument("--attention", choices=("fused", "explicit"), help="without or with the biases of positions")
     omni.add_argument("--like", metavar="FILE:VARIANT", help="an experiment's row that is the same model, for .safetensors")
+    omni.add_argument(
+        "--with-discriminator", action="store_true", help="keep the tensors of the training losses, for fine-tuning"
+    )
     omni.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
+
+
+def _add_perceptual(families: argparse._SubParsersAction) -> None:
+    perceptual = families.add_parser(
+        "perceptual", help="the weights of LPIPS, the perceptual loss", description=_PERCEPTUAL, epilog=__doc__
+    )
+    perceptual.formatter_class = argparse.RawDescriptionHelpFormatter
+    perceptual.set_defaults(convert=_convert_perceptual)
+    what = perceptual.add_mutually_exclusive_group(required=True)
+    what.add_argument("--vgg16", type=Path, metavar="FILE", help="torchvision's VGG16, trained on ImageNet")
+    what.add_argument("--alexnet", type=Path, metavar="FILE", help="torchvision's AlexNet, trained on ImageNet")
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a released checkpoint that holds its perceptual network")
+    perceptual.add_argument("--lpips", type=Path, metavar="FILE", help="the heads for that network: vgg.pth or alex.pth")
+    perceptual.add_argument("-o", "--output", type=Path, required=True, help="a name that ends in .npz and does not exist yet")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,7 +114,6 @@ def _vidtok_config(args: argparse.Namespace):
     from tokjax.config import ConfigError
     from tokjax.conversion.diffusers import config_from_diffusers
     from tokjax.conversion.vidtok_yaml import config_from_yaml
-    from tokjax.experiment import load_experiment
 
     if args.checkpoint.is_dir():
         if args.config or args.like:
@@ -100,7 +126,20 @@ def _vidtok_config(args: argparse.Namespace):
             "a checkpoint does not say which model it is (v1.0 and v1.1 hold the same tensors); give its .yaml with --config, "
             "or the same model as --like experiments/vidtok.py:VARIANT"
         )
-    config = load_experiment(args.like)
+    return _row(args.like, "vidtok")
+
+
+def _row(like: str, family: str):
+    """The config of an experiment's row that is a model of this family."""
+    from tokjax.config import ConfigError, validate
+    from tokjax.experiment import load_experiment
+
+    config = load_experiment(like)
+    validate(config)
+    if config.model.family != family:
+        raise ConfigError(
+            f"{like} is a model of the family {config.model.family}, not {family}; give a row of experiments/{family}.py"
+        )
     config.model.dtype = "float32"  # rows train in lower precision; what is converted computes as published weights are compared
     return config
 
@@ -108,16 +147,34 @@ def _vidtok_config(args: argparse.Namespace):
 def _convert_omnitokenizer(args: argparse.Namespace) -> int:
     from tokjax.config import ConfigError
     from tokjax.conversion import omnitokenizer_files as files
-    from tokjax.experiment import load_experiment
 
     if args.to_torch:
-        if args.attention or args.like:
-            raise ConfigError("--attention and --like belong to --checkpoint; a model of ours has its own config")
+        if args.attention or args.like or args.with_discriminator:
+            raise ConfigError("--attention, --like and --with-discriminator belong to --checkpoint; a model of ours has its own")
         print(f"wrote {files.to_torch_file(args.to_torch, args.output)} tensors to {args.output}")
         return 0
-    like = load_experiment(args.like) if args.like else None
-    tokenizer = files.convert_omnitokenizer(args.checkpoint, args.output, args.attention, like)
+    like = _row(args.like, "omnitokenizer") if args.like else None
+    tokenizer = files.convert_omnitokenizer(args.checkpoint, args.output, args.attention, like, args.with_discriminator)
     _print_converted(args.checkpoint, tokenizer, args.output)
+    return 0
+
+
+def _convert_perceptual(args: argparse.Namespace) -> int:
+    from tokjax.config import ConfigError
+    from tokjax.conversion import perceptual
+
+    if (args.checkpoint is None) != (args.lpips is not None):
+        raise ConfigError("--lpips goes with --vgg16 or --alexnet; a released checkpoint holds the heads itself")
+    if args.checkpoint:
+        about = perceptual.convert_from_checkpoint(args.checkpoint, args.output)
+    else:
+        network, weights = ("vgg16", args.vgg16) if args.vgg16 else ("alexnet", args.alexnet)
+        about = perceptual.convert_perceptual(network, weights, args.lpips, args.output)
+    for note in about["notes"]:
+        print(f"tokjax: warning: {note}", file=sys.stderr)
+    name = about["network"]
+    print(f"wrote LPIPS with {name}, digest {about['digest'][:16]}, to {args.output}")
+    print(f"train with it: --config.loss.perceptual_weights_file={args.output} --config.loss.perceptual_network={name}")
     return 0
 
 

@@ -2,8 +2,9 @@
   tokjax encode runs/quickstart in.mp4 -o tokens.npz
   tokjax encode runs/quickstart film_4k.mkv -o tokens.npz --tile 256
 
-A video of any length, in constant memory. With a model that is causal in time the tokens are those of the whole video in one
-piece; another model takes clips of its training length, each on its own, as in the published evaluation.
+A video of any length, in constant memory. With VidTok's causal models the tokens are those of the whole video in one piece; other
+models (VidTok's non-causal ones, OmniTokenizer) take clips of their training length, each on its own, as in the published
+evaluation.
 
 The file holds codes `indices_000000`, `indices_000001`, ... [t,h,w], one part of the video after the other, or continuous
 `latents_...` [t,h,w,c]; the size, length and frame rate to give back; and a digest of the model, without which `tokjax decode`

@@ -61,5 +61,6 @@ def _print_result(result: dict, output: Path) -> None:
         )
     if result["codebook"]:
         book = result["codebook"]
-        print(f"codebook: {book['usage']:.1%} of {book['size']:,} codes used, perplexity {book['perplexity']:,.0f}")
+        several = f"{book['codebooks']} x " if book["codebooks"] > 1 else ""
+        print(f"codebook: {book['usage']:.1%} of {several}{book['size']:,} codes used, perplexity {book['perplexity']:,.0f}")
     print(f"wrote {output / 'evaluation.json'} and {output / 'report.html'}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", type=Path, help="a training workdir")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a directory that does not exist yet")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a directory that does not exist yet")
     parser.add_argument("--step", type=int, help="a checkpoint of the workdir; default: the newest")
 
 

@@ -2,9 +2,9 @@
   tokjax reconstruct runs/quickstart in.mp4 -o out.mp4
   tokjax reconstruct runs/quickstart photo.jpg -o again.png --side-by-side
 
-Any length, height and width; the same come out, in memory that does not grow with the length. With a model that is causal in time
-the result is that of the whole video in one piece; another model takes clips of its training length, each on its own, as in the
-published evaluation.
+Any length, height and width; the same come out, in memory that does not grow with the length. With VidTok's causal models the
+result is that of the whole video in one piece; other models (VidTok's non-causal ones, OmniTokenizer) take clips of their
+training length, each on its own, as in the published evaluation.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
   tokjax train --config experiments/vidtok.py:fsq_causal_488_32768 --workdir runs/fsq --config.optimizer.learning_rate=1e-4
 
 The same command resumes a run that was stopped or killed. Ctrl-C or SIGTERM finishes the step, saves and exits with code 75.
+Compiled programs are kept in WORKDIR/compilations, or where JAX_COMPILATION_CACHE_DIR says, and found there by the next start.
 Exit codes: 0 finished, 1 an error, 75 stopped on request.
 """
 
@@ -20,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="several processes by hand: address of the first")
     parser.add_argument("--processes", type=int, help="with --coordinator: how many")
     parser.add_argument("--process-id", type=int, help="with --coordinator: which this is, from 0")
+    parser.add_argument(
+        "--profile", action="store_true", help="write a trace of 3 steps to WORKDIR/profile, and name their five largest costs"
+    )
     parser.set_defaults(overrides=[])
 
 
@@ -42,9 +46,11 @@ def _train(config: object, args: argparse.Namespace) -> int:
         jax.distributed.initialize()
     elif args.coordinator:
         jax.distributed.initialize(args.coordinator, args.processes, args.process_id)
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute() / "compilations"))
     from tokjax.training.loop import Run
     from tokjax.training.workdir import lock_workdir
 
     args.workdir.mkdir(parents=True, exist_ok=True)
     with lock_workdir(args.workdir) if jax.process_index() == 0 else contextlib.nullcontext():
-        return Run(config, args.workdir).train()
+        return Run(config, args.workdir, args.profile).train()

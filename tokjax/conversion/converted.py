@@ -20,10 +20,9 @@ from ml_collections import ConfigDict
 from tokjax.config import ConfigError, validate
 from tokjax.conversion import diffusers, vidtok
 from tokjax.conversion.checkpoint_files import read_checkpoint, require_name, write_state
+from tokjax.conversion.kept_discriminators import KEPT, kept_in
 from tokjax.conversion.package import PackageError, load, write
 from tokjax.models.tokenizer import Tokenizer, build
-
-LOSSES = "discriminator.safetensors"
 
 
 def convert_vidtok(checkpoint: Path, config: ConfigDict, output: Path, with_discriminator: bool = False) -> Tokenizer:
@@ -43,8 +42,8 @@ def convert_vidtok(checkpoint: Path, config: ConfigDict, output: Path, with_disc
     tensors = read_checkpoint(checkpoint / diffusers.WEIGHTS if checkpoint.is_dir() else checkpoint).tensors
     tensors = {name.replace("._orig_mod.", ".", 1): value for name, value in tensors.items()}  # left behind by torch.compile
     losses = {name: value for name, value in tensors.items() if name.startswith("loss.")}
-    if with_discriminator and not losses:
-        raise ConfigError(f"{checkpoint} holds no discriminator: none of its tensors begins with loss.")
+    if with_discriminator:
+        kept_in(losses, checkpoint)
     weights = {name: value for name, value in tensors.items() if not name.startswith(("loss.", "model_ema."))}
     tokenizer = make_tokenizer(
         config, lambda template: {"params": vidtok.from_torch(weights, template["params"], *_style(config))}
@@ -79,10 +78,10 @@ def write_converted(tokenizer: Tokenizer, output: Path, source: str, losses: Map
         model = partial / "model"
         write(tokenizer, model, 0, f"converted from {source}")
         if losses:
-            write_state(model / LOSSES, losses)
+            write_state(model / KEPT, losses)
             with open(model / "README.md", "a") as card:
                 card.write(
-                    f"\n`{LOSSES}` holds what the training losses learned (discriminator, perceptual network, variance), "
+                    f"\n`{KEPT}` holds what the training losses learned (discriminator, perceptual network, variance), "
                     "with the published names, for fine-tuning and for converting back.\n"
                 )
         require_new(output)
@@ -99,7 +98,7 @@ def to_torch_file(directory: Path, output: Path) -> int:
     """
     require_name(output)
     state = _published_state(load(directory))
-    losses = directory / LOSSES
+    losses = directory / KEPT
     state |= read_checkpoint(losses).tensors if losses.is_file() else {}
     write_state(output, state)
     return len(state)

@@ -17,7 +17,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tokjax.config import ConfigError
-from tokjax.conversion.vidtok_yaml import published_config, typed
+from tokjax.conversion.foreign_values import typed
+from tokjax.conversion.vidtok_yaml import published_config
 
 CLASS = "AutoencoderVidTok"
 WEIGHTS = "diffusion_pytorch_model.safetensors"

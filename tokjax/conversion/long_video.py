@@ -1,7 +1,7 @@
 """Videos of any length become tokens and back, part by part: memory does not grow with the length.
 
-A model that is causal in time takes a video as one stream of chunks, with the result of the whole video in one piece
-(tokjax.models.streaming). Another one takes it in clips that are encoded on their own, as in the published evaluation.
+A streamable model, as VidTok's causal ones are, takes a video as one stream of chunks, with the result of the whole video in one
+piece (tokjax.models.streaming). Another one takes it in clips that are encoded on their own, as in the published evaluation.
 Reading, computing and writing overlap: each function below yields what a thread makes, which takes what another one reads.
 """
 
@@ -52,7 +52,7 @@ def make_cut(tokenizer: Tokenizer, chunk_frames: int | None = None, tile: Tile |
     tile_in_latents(module, tile)
     if chunk_frames is not None:
         check_chunks(module, chunk_frames)
-    if getattr(module, "streamable", False):
+    if module.streamable:
         return Cut(chunk_frames or CHUNK_FRAMES + -CHUNK_FRAMES % module.time_factor, True, tile)
     trained = max((stream.frames for stream in tokenizer.config.data.train.values()), default=CLIP_FRAMES)
     return Cut(trained + sum(module.pad_frames(trained)), False, tile)
@@ -89,7 +89,8 @@ def decode_frames(tokenizer: Tokenizer, header: TokenHeader, parts: Iterable[np.
             steps = (part[None] for part in regrouped(parts, cut.frames // tokenizer.module.time_factor))
             videos = _decode_stream(tokenizer, steps, header.front, cut.tile)
         every = itertools.chain.from_iterable(video[0] for video in videos)
-        yield from (frame[: header.height, : header.width] for frame in itertools.islice(every, header.frames))
+        height, width = (side * tokenizer.upscale for side in (header.height, header.width))
+        yield from (frame[:height, :width] for frame in itertools.islice(every, header.frames))
 
     return ahead(frames(), cut.frames)
 
@@ -108,9 +109,10 @@ def reconstruct_frames(
     def again() -> Iterator[np.ndarray]:
         for video in _reconstruct(tokenizer, read(), announced, cut):
             for frame in video[0, : len(originals)]:  # what is beyond them only filled the last latent
-                original = originals.popleft()
-                frame = frame[: original.shape[0], : original.shape[1]]
-                yield np.concatenate([original, frame], axis=1) if side_by_side else frame
+                original, times = originals.popleft(), tokenizer.upscale
+                frame = frame[: times * original.shape[0], : times * original.shape[1]]
+                beside = [original.repeat(times, axis=0).repeat(times, axis=1)] if side_by_side else []
+                yield np.concatenate([*beside, frame], axis=1)
 
     return ahead(again(), cut.frames)
 

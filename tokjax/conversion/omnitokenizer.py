@@ -143,7 +143,9 @@ def from_torch(state: Arrays, module: OmniTokenizer) -> dict[str, Any]:
     extra = sorted(name for name in state if name not in used and not name.startswith(LEFT_OUT) and not _counter(name))
     if extra:
         raise ValueError(f"the checkpoint has {len(extra)} tensors that this model does not know, the first is {extra[0]}")
-    return flax.traverse_util.unflatten_dict({path: np.ascontiguousarray(value) for path, value in flat.items()})
+    # reshape: NumPy makes one dimension of none.
+    contiguous = {path: np.ascontiguousarray(value).reshape(value.shape) for path, value in flat.items()}
+    return flax.traverse_util.unflatten_dict(contiguous)
 
 
 def to_torch(variables: Mapping[str, Any], module: OmniTokenizer, unread_codes: int = PUBLISHED_CODES) -> dict[str, np.ndarray]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tokjax.conversion.foreign_values import typed
+from tokjax.defaults import OMNITOKENIZER, QUANTIZER
+
 # Theirs -> ours, for values that mean the same in both.
 _SAME = {
     "embedding_dim": "width",
@@ -37,34 +40,41 @@ def read_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Released checkpoints spell `causal_` as `casual_`; both are read.
 
     Raises:
-      ValueError: an argument is missing, or asks for what is not supported.
+      ValueError: an argument is missing, of another type, or asks for what is not supported.
     """
-    given = _ASSUMED | {name.replace("casual_", "causal_"): value for name, value in arguments.items()}
+    given = _ASSUMED | {str(name).replace("casual_", "causal_"): value for name, value in arguments.items()}
     for side in ("enc", "dec"):
         if f"{side}_block" not in given and "spatial_depth" in given:
-            given[f"{side}_block"] = "t" * given["spatial_depth"]
+            given[f"{side}_block"] = "t" * _typed(given, "spatial_depth", 0)
     needed = [name for name in (*_SAME, "n_codes") if name not in given]
     if needed:
         raise ValueError(f"the checkpoint's arguments lack {needed[0]}, which the model cannot be built without")
     for name, value in _OFF.items():
         if given.get(name, value) != value:
             raise ValueError(f"the checkpoint was made with {name}={given[name]!r}; only {name}={value!r} is supported")
-    if given["spatial_pos"] not in _POSITIONS or given["patch_embed"] not in ("linear", "cnn"):
+    if given["spatial_pos"] not in tuple(_POSITIONS) or given["patch_embed"] not in ("linear", "cnn"):
         raise ValueError(
             f"the checkpoint has spatial_pos={given['spatial_pos']!r} and patch_embed={given['patch_embed']!r}; known are "
             "rope and rel, linear and cnn"
         )
-    model = {ours: given[theirs] for theirs, ours in _SAME.items()}
-    model |= {"mode": "published", "position": _POSITIONS[given["spatial_pos"]], "upscale": given["gen_upscale"] or 1}
+    model = {ours: _typed(given, theirs, OMNITOKENIZER[ours]) for theirs, ours in _SAME.items()}
+    upscale = _typed(given, "gen_upscale", 1) if given["gen_upscale"] else 1
+    model |= {"mode": "published", "position": _POSITIONS[given["spatial_pos"]], "upscale": upscale}
     return model | {"quantizer": _quantizer(given)}
 
 
 def _quantizer(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["use_vae"]:
         return {"name": "kl"}
-    restart = 0.0 if given["no_random_restart"] else float(given["restart_thres"])
-    codes = {"codebook_size": given["n_codes"], "l2_codes": given["l2_code"], "restart_threshold": restart}
-    return {"name": "vq", "ema_decay": 0.99, "codebook_weight": 0.0, "commitment_weight": 0.25, "data_init": True, **codes}
+    same = {"codebook_size": "n_codes", "l2_codes": "l2_code"}
+    codes = {ours: _typed(given, theirs, QUANTIZER[ours]) for ours, theirs in same.items()}
+    restart = 0.0 if given["no_random_restart"] else _typed(given, "restart_thres", 0.0)
+    codes |= {"restart_threshold": restart, "data_init": True, "ema_decay": 0.99}
+    return {"name": "vq", "codebook_weight": 0.0, "commitment_weight": 0.25, **codes}
+
+
+def _typed(given: Mapping[str, Any], name: str, like: Any) -> Any:
+    return typed(f"the checkpoint's argument {name}", given[name], like)
 
 
 def attention_of(name: str, position: str) -> str:

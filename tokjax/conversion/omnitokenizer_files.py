@@ -10,23 +10,31 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from tokjax.config import ConfigError, defaults, validate
+from tokjax.config import ConfigError, defaults, stream, validate
 from tokjax.conversion.checkpoint_files import CheckpointFile, StandIn, read_checkpoint, require_name, write_state
 from tokjax.conversion.converted import require_new, write_converted
-from tokjax.conversion.omnitokenizer import from_torch, to_torch
+from tokjax.conversion.foreign_values import typed
+from tokjax.conversion.kept_discriminators import KEPT, kept_in
+from tokjax.conversion.omnitokenizer import LEFT_OUT, from_torch, to_torch
 from tokjax.conversion.omnitokenizer_arguments import attention_of, read_arguments, write_arguments
 from tokjax.conversion.package import load
+from tokjax.models.omnitokenizer import OmniTokenizer
 from tokjax.models.tokenizer import Tokenizer, build
 
 
 def convert_omnitokenizer(
-    checkpoint: Path, output: Path, attention: str | None = None, like: ConfigDict | None = None
+    checkpoint: Path,
+    output: Path,
+    attention: str | None = None,
+    like: ConfigDict | None = None,
+    with_discriminator: bool = False,
 ) -> Tokenizer:
     """Writes the tokenizer of a published checkpoint to `output`.
 
     Args:
       attention: "fused" or "explicit"; None follows the rule of `attention_of`.
       like: config of the same model, for a file that holds no arguments.
+      with_discriminator: keep the tensors of the training losses beside the model, as published.
 
     Raises:
       CheckpointError, ConfigError, PackageError: what is wrong with the file, its arguments or the output.
@@ -38,9 +46,13 @@ def convert_omnitokenizer(
     if attention or like is None:
         config.model.attention = attention or attention_of(checkpoint.name, config.model.position)
     validate(config)
+    losses = {}
+    if with_discriminator:
+        losses = {name: value for name, value in file.tensors.items() if name.startswith(LEFT_OUT)}
+        kept_in(losses, checkpoint)
     module = build(config.model)
     tokenizer = Tokenizer(module, jax.tree.map(jnp.asarray, from_torch(file.tensors, module)), config)
-    write_converted(tokenizer, output, checkpoint.name)
+    write_converted(tokenizer, output, checkpoint.name, losses)
     return tokenizer
 
 
@@ -49,7 +61,6 @@ def _config(checkpoint: Path, file: CheckpointFile, like: ConfigDict | None) -> 
     if arguments is not None and like is not None:
         raise ConfigError(f"{checkpoint} holds the arguments that it was trained with; leave out --like")
     if like is not None:
-        like.model.dtype = "float32"  # rows train in lower precision
         return like
     if arguments is None:
         raise ConfigError(
@@ -59,16 +70,38 @@ def _config(checkpoint: Path, file: CheckpointFile, like: ConfigDict | None) -> 
     config = defaults("omnitokenizer")
     config.name = checkpoint.stem
     config.model.update(read_arguments(arguments))
-    vae = config.model.quantizer.name == "kl"
-    config.loss.regularization_weight = float(arguments.get("kl_weight", 1e-6)) if vae else 1.0
+    if config.model.quantizer.name == "kl":
+        config.loss.regularization_weight = _argument(arguments, "kl_weight", 1e-6)
+    else:
+        config.loss.regularization_weight = 1.0
+    validate(config)
+    config.data.validation = _published_clips(arguments, build(config.model))
     return config
 
 
+def _argument(arguments: dict[str, Any], name: str, default: Any) -> Any:
+    return typed(f"the checkpoint's argument {name}", arguments.get(name, default), default)
+
+
+def _published_clips(arguments: dict[str, Any], module: OmniTokenizer) -> dict[str, ConfigDict]:
+    """The clips of the published evaluation (16 frames per second), as large and long as the model gives them back whole."""
+    if module.upscale > 1:
+        return {}  # what comes back cannot be compared
+    side, frames = _argument(arguments, "resolution", 256), _argument(arguments, "sequence_length", 17)
+    clip = {"resolution": max(module.pad_sides(side, side)), "crop": "centre", "flip": False}
+    frames += sum(module.pad_frames(frames))
+    return {
+        "images": stream("images", "data/images", **clip),
+        "videos": stream("videos", "data/videos", frames=frames, frame_rate=16.0, **clip),
+    }
+
+
 def _arguments(rest: dict[str, Any]) -> dict[str, Any] | None:
-    """The command line that a training checkpoint was made with."""
+    """The command line that a training checkpoint was made with; None where it holds none."""
     found = rest.get("hyper_parameters")
     found = found.get("args", found) if isinstance(found, dict) else found
-    return found.state if isinstance(found, StandIn) and isinstance(found.state, dict) else found or None
+    found = found.state if isinstance(found, StandIn) else found
+    return found if isinstance(found, dict) and found else None
 
 
 def to_torch_file(directory: Path, output: Path) -> int:
@@ -91,5 +124,7 @@ def to_torch_file(directory: Path, output: Path) -> int:
             f"the original OmniTokenizer cannot compute this model with {kind}: it has mode='published', with vq or kl"
         )
     state = to_torch(tokenizer.variables, tokenizer.module)
+    losses = directory / KEPT
+    state |= read_checkpoint(losses).tensors if losses.is_file() else {}
     write_state(output, state, {"hyper_parameters": {"args": argparse.Namespace(**write_arguments(model))}})
     return len(state)

@@ -1,7 +1,7 @@
 """Token files: the tokens of a video of any length in one .npz, written and read part by part.
 
-The members `indices_000000`, `indices_000001`, ... hold codes int32 [t',h',w'], where they are continuous `latents_...` values
-float32 [t',h',w',c], one part of the video after the other. All of them in memory:
+The members `indices_000000`, `indices_000001`, ... hold codes int32 [t',h',w'], or [t',h',w',n] of n codebooks, where they are
+continuous `latents_...` values float32 [t',h',w',c], one part of the video after the other. All of them in memory:
 
     with np.load("tokens.npz") as file:
         indices = np.concatenate([file[name] for name in sorted(file.files) if name.startswith("indices_")])
@@ -61,7 +61,7 @@ def write_tokens(path: Path, parts: Iterable[np.ndarray], header: Callable[[], T
     """Writes a token file, whole or not at all, while its tokens are made.
 
     Args:
-      parts: codes [t',h',w'] or latents [t',h',w',c], in any portions of time.
+      parts: codes or latents of a video, in any portions of time.
       header: asked when all parts have come, since only then is the length known.
 
     Returns:

@@ -14,6 +14,7 @@ import yaml
 from ml_collections import ConfigDict
 
 from tokjax.config import ConfigError, defaults, stream
+from tokjax.conversion.foreign_values import typed
 
 # Engine, encoder and decoder of the three published families, by the end of their `target`.
 _FAMILIES = {
@@ -43,7 +44,6 @@ _FSQ = {  # our key, and what the original does where the file says nothing
 }
 # Values that change the arithmetic and are the same in every published file: no others are implemented.
 _FIXED = {"in_channels": 3, "out_ch": 3, "resamp_with_conv": True, "tanh_out": False, "init_pad_mode": "replicate"}
-_KINDS = {int: "a whole number", float: "a number", str: "a name", tuple: "a list of whole numbers"}
 _CLIP_FRAMES = {"causal": 17, "causal_v1_1": 33, "noncausal": 16}
 _REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 
@@ -161,21 +161,6 @@ def _set_quantizer(document: Document, encoder: Mapping[str, Any], model: Config
     model.quantizer["levels"] = typed(f"{document.path}: levels", theirs.get("levels"), ())
     for key, (ours, default) in _FSQ.items():
         model.quantizer[ours] = typed(f"{document.path}: {key}", theirs.get(key, default), model.quantizer[ours])
-
-
-def typed(name: str, value: Any, like: Any) -> Any:
-    """The value as the type of `like`, one of our own.
-
-    Raises:
-      ConfigError: it is of another type.
-    """
-    if isinstance(like, tuple) and isinstance(value, list | tuple) and all(type(item) is int for item in value):
-        return tuple(value)
-    if isinstance(like, float) and type(value) in (int, float):
-        return float(value)
-    if type(value) is not type(like) or isinstance(like, tuple):
-        raise ConfigError(f"{name} is {value!r}, but must be {_KINDS[type(like)]}")
-    return value
 
 
 def published_config(name: str, causality: str) -> ConfigDict:

@@ -43,7 +43,9 @@ def _settings(config: Any, kind: str) -> dict[str, Any]:
     """The keys of the config's stream of this kind; without one, of any stream with as many frames as the kind allows."""
     streams = [stream.to_dict() for split in ("validation", "train") for stream in config.data[split].values()]
     if not streams:
-        raise DataError("the model's config names no stream to take the size and frame rate of clips from")
+        raise DataError(
+            "the model's config.json names no stream to take size and frame rate of clips from; add one to its data.validation"
+        )
     same = [stream for stream in streams if stream["kind"] == kind]
     changes = {"kind": kind, "crop": "centre", "flip": False}
     return {**(same or streams)[0], **changes, **({"frames": 1} if kind == "images" else {})}

@@ -26,7 +26,7 @@ PROTOCOL = {
     "ssim": "each frame and colour channel, Gaussian window 11 x 11 of sigma 1.5, valid positions, "
     "pooled first by max(1, round(shorter side / 256)); mean over all frames of all clips",
     "codebook": "where there is one: codes counted over the whole set; usage is the share that occurs, "
-    "perplexity exp(-sum p ln(p + 1e-10))",
+    "perplexity exp(-sum p ln(p + 1e-10)); of several codebooks, the means, and all dead codes",
 }
 
 Reconstruct = Callable[[Any], tuple[jax.Array, jax.Array | None]]
@@ -68,9 +68,9 @@ def evaluate(
 
     Args:
       reconstruct: uint8 video [b,t,h,w,3] -> (float32 [b,t,h,w,3] in -1..1, unclipped, on one or several devices; codes
-        int [b,t',h',w'] or None). The caller jits it.
+        int [b,t',h',w'], [b,t',h',w',n] of n codebooks, or None). The caller jits it.
       streams: by name, batches (clip ids, uint8 video [b,t,h,w,3], bool [b] that is False for rows that only fill the batch).
-      codebook_size: number of codes; None leaves codes uncounted.
+      codebook_size: number of codes in a codebook; None leaves codes uncounted.
       progress: called after each batch with the number of clips done.
 
     Returns:
@@ -92,13 +92,16 @@ def evaluate(
                 progress(done)
         if not scores.psnr:
             raise ValueError(f"stream {name!r} has no clips to evaluate; check its path")
-    all_scores = gathered.values()
-    results = {
+    return _results(gathered, codebook_size), [picture for scores in gathered.values() for picture in scores.pictures]
+
+
+def _results(gathered: dict[str, _Scores], codebook_size: int | None) -> dict[str, Any]:
+    counts = sum(scores.counts for scores in gathered.values())
+    return {
         "streams": {name: _summary(scores, codebook_size) for name, scores in gathered.items()},
-        "codebook": None if codebook_size is None else _codebook(sum(scores.counts for scores in all_scores)),
+        "codebook": None if codebook_size is None else _codebook(counts),
         "protocol": dict(PROTOCOL),
     }
-    return results, [picture for scores in all_scores for picture in scores.pictures]
 
 
 def _gather(
@@ -136,9 +139,11 @@ _histogram = jax.jit(usage.histogram, static_argnames="codebook_size")
 
 
 def _counted(indices: jax.Array | None, valid: np.ndarray, codebook_size: int, name: str) -> np.ndarray:
+    """int64 [codebooks, codebook_size]."""
     if indices is None:
         raise ValueError(f"stream {name!r}: a codebook of {codebook_size} was announced, but reconstruct returned no codes")
-    counts = np.asarray(_histogram(indices, codebook_size, valid)).astype(np.int64)
+    books = jnp.moveaxis(indices, -1, 0) if indices.ndim == 5 else [indices]
+    counts = np.stack([_histogram(one, codebook_size, valid) for one in books]).astype(np.int64)
     expected = int(valid.sum()) * int(np.prod(indices.shape[1:]))
     if counts.sum() != expected:
         outside = expected - counts.sum()
@@ -159,11 +164,12 @@ def _summary(scores: _Scores, codebook_size: int | None) -> dict[str, Any]:
 
 
 def _codebook(counts: np.ndarray) -> dict[str, Any]:
+    """What the counts [codebooks, size] say; the code of one codebook is not that of another with the same index."""
+    measures = {"usage": usage.usage, "perplexity": usage.perplexity, "entropy_bits": usage.entropy_bits}
     return {
-        "size": len(counts),
+        "codebooks": len(counts),
+        "size": counts.shape[1],
         "codes_counted": int(counts.sum()),
-        "usage": usage.usage(counts),
-        "perplexity": usage.perplexity(counts),
-        "entropy_bits": usage.entropy_bits(counts),
-        "dead_codes": usage.dead_codes(counts),
+        **{name: float(np.mean([measure(one) for one in counts])) for name, measure in measures.items()},
+        "dead_codes": sum(map(usage.dead_codes, counts)),
     }

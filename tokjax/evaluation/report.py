@@ -63,9 +63,11 @@ def _headline(evaluation: Mapping[str, Any]) -> str:
 
 
 def _codebook(book: Mapping[str, Any]) -> str:
+    several = f"{book['codebooks']} x " if book.get("codebooks", 1) > 1 else ""
     return (
-        f"<p>Over all streams {book['usage']:.1%} of the {book['size']:,} codes occur and {book['dead_codes']:,} never do; "
-        f"perplexity {book['perplexity']:,.1f}, {book['entropy_bits']:.2f} bits a code, {book['codes_counted']:,} counted.</p>"
+        f"<p>Over all streams {book['usage']:.1%} of the {several}{book['size']:,} codes occur and "
+        f"{book['dead_codes']:,} never do; perplexity {book['perplexity']:,.1f}, "
+        f"{book['entropy_bits']:.2f} bits a code, {book['codes_counted']:,} counted.</p>"
     )
 
 

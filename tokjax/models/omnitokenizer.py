@@ -89,6 +89,8 @@ class OmniTokenizer(nn.Module):
     style: Style
     quantizer: Quantizer
 
+    last_layer = ("decoder", "unembedding")  # the module that makes pixels
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> OmniTokenizer:
         """The model of `config.model`."""
@@ -103,6 +105,11 @@ class OmniTokenizer(nn.Module):
     def space_factor(self) -> int:
         """Pixels along a side for one latent."""
         return self.patch * 2 ** sum(letter in "aml" for letter in self.encoder_blocks)
+
+    @property
+    def streamable(self) -> bool:
+        """Never: attention along time looks at all of a clip, in the sound mode at all that came before, however long ago."""
+        return False
 
     def pad_frames(self, frames: int) -> tuple[int, int]:
         """(0, copies of the last frame) that make a clip one longer than a multiple of the time factor."""

@@ -103,10 +103,10 @@ def check_chunks(module: nn.Module, chunk_frames: int) -> None:
 
 
 def _check_streamable(module: nn.Module) -> None:
-    if not getattr(module, "streamable", False):
+    if not module.streamable:
         raise ValueError(
-            "this model sees a whole clip at once, later frames included, so chunks would not give what the clip gives; encode "
-            "and decode without chunk_frames, or with a causal model"
+            "this model sees a whole clip at once, so chunks would not give what the clip gives; encode and decode without "
+            "chunk_frames, or with one of VidTok's causal models"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal
 
@@ -13,10 +13,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from tokjax.models import streaming, upstream_chunks
-from tokjax.models.mesh import lay, replicated, serving_mesh
+from tokjax.models.mesh import laid_on, lay, replicated, serving_mesh
 from tokjax.models.omnitokenizer import OmniTokenizer
 from tokjax.models.tiles import Tile, in_tiles, tile_in_latents
-from tokjax.models.values import check_video, from_float, to_float
+from tokjax.models.values import check_video, from_float, require_array, to_float
 from tokjax.models.vidtok import VidTok
 from tokjax.quantizers import Quantized
 
@@ -42,7 +42,7 @@ class Encoded:
 
     Attributes:
       latents: float32 [b,t',h',w',c].
-      indices: int32 [b,t',h',w'], or None where latents are continuous (KL).
+      indices: int32 [b,t',h',w'], or [b,t',h',w',n] of n codebooks, or None where latents are continuous (KL).
       shape: (t, h, w) of the video, which decoding gives back.
       dtype: of the video, which decoding gives back.
     """
@@ -65,6 +65,8 @@ class Tokenizer:
     `tile` (height, width) encodes or decodes frames in overlapping tiles of so many pixels, in the memory of one tile, with
     nearly the same result (tokjax.models.tiles).
 
+    What is decoded has the sides that were encoded, or with OmniTokenizer's `config.model.upscale` so many times as long ones.
+
     Attributes:
       module, variables, config: for people who write their own loop.
       mesh: of the devices that it runs on, or None for one device.
@@ -72,11 +74,15 @@ class Tokenizer:
 
     def __init__(self, module: Any, variables: Mapping[str, Any], config: Any, mesh: Mesh | None = None) -> None:
         self.module, self.variables, self.config, self.mesh = module, variables, config, mesh
-        self._encode = jax.jit(lambda v, video, key: module.apply(v, to_float(video), key, method="encode"))
-        self._moments = jax.jit(lambda v, video: module.apply(v, to_float(video), method="moments"))
-        self._quantize = jax.jit(lambda v, moments, key: module.apply(v, moments, key, method=lambda m, *z: m.quantizer(*z)))
-        self._decode = jax.jit(lambda v, latents: module.apply(v, latents, method="decode"))
-        self._look_up = jax.jit(lambda v, indices: module.apply(v, indices, method="indices_to_latents"))
+
+        def compiled(function: Callable) -> Callable:
+            return jax.jit(function if mesh is None else laid_on(mesh, function))
+
+        self._encode = compiled(lambda v, video, key: module.apply(v, to_float(video), key, method="encode"))
+        self._moments = compiled(lambda v, video: module.apply(v, to_float(video), method="moments"))
+        self._quantize = compiled(lambda v, moments, key: module.apply(v, moments, key, method=lambda m, *z: m.quantizer(*z)))
+        self._decode = compiled(lambda v, latents: module.apply(v, latents, method="decode"))
+        self._look_up = compiled(lambda v, indices: module.apply(v, indices, method="indices_to_latents"))
 
     def on(self, mesh: Mapping[str, int]) -> Tokenizer:
         """This tokenizer on several devices, with the results of one: {"data": 4, "context": 2} splits the batch over 4, and
@@ -88,6 +94,11 @@ class Tokenizer:
         """
         made = serving_mesh(mesh)
         return Tokenizer(self.module, jax.device_put(self.variables, replicated(made)), self.config, made)
+
+    @property
+    def upscale(self) -> int:
+        """How many times as long sides are after decoding."""
+        return getattr(self.module, "upscale", 1)
 
     def encode(
         self,
@@ -128,7 +139,7 @@ class Tokenizer:
         mode: Mode = "exact",
         tile: Tile | None = None,
     ) -> np.ndarray:
-        """Encoded -> the video, same shape and dtype as was encoded; latents or indices alone -> float32 of the model's own size.
+        """Encoded -> the video, shape and dtype as encoded; latents or indices alone -> float32 of the model's own size.
 
         Raises:
           ValueError: latents of another width, indices out of range, indices for a model without codes, or chunks or tiles that
@@ -145,7 +156,8 @@ class Tokenizer:
         video = in_tiles(pixels, self.latents(tokens.latents if encoded else tokens), tile, 1)
         if not encoded:
             return np.asarray(video)
-        t, h, w = tokens.shape
+        t, *sides = tokens.shape
+        h, w = (side * self.upscale for side in sides)
         start = video.shape[1] - self.module.pad_frames(t)[1] - t  # all that was put in front, whoever did it
         return from_float(video[:, start : start + t, :h, :w], tokens.dtype)
 
@@ -177,6 +189,7 @@ class Tokenizer:
         Raises:
           ValueError: latents of another width, indices out of range, or indices for a model without codes.
         """
+        require_array(tokens, "what is decoded")
         quantizer, width = self.module.quantizer, self.module.latent_channels
         if tokens.ndim == 5 and jnp.issubdtype(tokens.dtype, jnp.floating):
             if tokens.shape[-1] != width:

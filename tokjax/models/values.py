@@ -20,12 +20,23 @@ def from_float(video: jax.Array, dtype: np.dtype) -> np.ndarray:
     return np.asarray(to_uint8(video) if dtype == np.uint8 else video).astype(dtype, copy=False)
 
 
+def require_array(value: object, name: str) -> None:
+    """Refuses lists, tensors of other libraries and the like.
+
+    Raises:
+      ValueError
+    """
+    if not isinstance(value, np.ndarray | jax.Array):
+        raise ValueError(f"{name} must be a numpy or jax array, not {type(value).__module__}.{type(value).__qualname__}")
+
+
 def check_video(video: np.ndarray | jax.Array) -> None:
     """Refuses what is no video.
 
     Raises:
-      ValueError: not [b,t,h,w,3], neither uint8 nor float, or a value that is not finite.
+      ValueError: no array, not [b,t,h,w,3], neither uint8 nor float, or a value that is not finite.
     """
+    require_array(video, "a video")
     if video.ndim != 5 or video.shape[-1] != 3 or 0 in video.shape:
         raise ValueError(
             f"a video has the shape [batch, time, height, width, 3], an image has time 1; this array has {tuple(video.shape)}"

@@ -41,6 +41,8 @@ class VidTok(nn.Module):
     remat: bool
     quantizer: Quantizer
 
+    last_layer = ("decoder", "conv_out")  # the module that makes pixels
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> VidTok:
         """Fills in the published positions of the resampling where the config leaves them empty."""
