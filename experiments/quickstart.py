@@ -22,12 +22,13 @@ def get_config() -> ConfigDict:
     config.name = "quickstart"
     config.model.update({"channels": 8, "channel_multipliers": (1, 2, 4, 8), "blocks_per_level": 1, "init": "he"})
     config.model.update({"latent_channels": 4, "time_factor": 2, "time_down": (2,), "time_up": (3,)})
-    config.data.train.image = _images("train", batch=8, resolution=32)
-    config.data.train.video = _videos("train", batch=6, resolution=32)
+    config.data.train.image = _images("train", batch=6, resolution=32)
+    config.data.train.video = _videos("train", batch=4, resolution=32)
     config.data.validation.images = _images("validation", batch=8, resolution=64, crop="centre", flip=False)
     config.data.validation.videos = _videos("validation", batch=4, resolution=64, crop="centre", flip=False)
     config.optimizer.update({"learning_rate": 6e-4, "schedule": "cosine", "warmup_steps": 20, "b2": 0.99, "clip_norm": 500.0})
-    config.training.update({"steps": 1000, "log_every": 50, "evaluate_every": 500, "checkpoint_every": 200})
+    config.loss.reconstruction = "l2"  # PSNR is what it is scored by
+    config.training.update({"steps": 700, "log_every": 50, "evaluate_every": 350, "checkpoint_every": 200})
     return config
 
 

@@ -22,6 +22,7 @@ ALLOWED = {
 }
 COMPUTING = [
     *("models.tokenizer", "models.vidtok", "models.omnitokenizer", "models.cost"),
+    *("models.discriminators", "losses.objective", "losses.augment", "losses.perceptual"),
     *("losses.reconstruction", "quantizers", "quantizers.usage", "training.carry_over"),
     *("training.step", "training.state", "training.optimizers", "training.sharding", "training.checkpoints"),
     *("defaults", "training.hardware", "training.workloads", "training.throughput", "training.throughput_report"),

@@ -94,7 +94,20 @@ def _codes(config: ConfigDict) -> None:
     config.training.steps = 6
 
 
-VARIANTS = {"joint": _joint, "stills": _stills, "wide": _wide, "staged": _staged, "codes": _codes}
+def _judged(config: ConfigDict) -> None:
+    """A discriminator in two stages: it and the optimizers go on, then it begins anew."""
+    _codes(config)
+    config.discriminator.update({"kind": "omni_image", "width": 4, "layers": 1})
+    config.loss.update({"reduction": "mean", "adversarial_weight": 0.1, "adaptive": True, "lecam_weight": 0.1})
+    config.loss.log_variance = True
+    config.stages = stages(
+        stage("first", training={"steps": 4}),
+        stage("on", keep_optimizer=True, training={"steps": 4}),
+        stage("anew", fresh=("discriminator/params",), training={"steps": 1}),
+    )
+
+
+VARIANTS = {"joint": _joint, "judged": _judged, "stills": _stills, "wide": _wide, "staged": _staged, "codes": _codes}
 
 
 def config_in(data: Path, variant: str = "joint") -> ConfigDict:
