@@ -173,4 +173,6 @@ def check_losses(metrics, log, number):
     if not video:
         expected["perceptual"] = log["perceptual_loss"] / 4
     for key, value in expected.items():
-        np.testing.assert_allclose(metrics[key], value, rtol=1e-3 * (1 + number), atol=1e-4, err_msg=f"{key} of step {number}")
+        # Adam has made whole steps of gradients that are zero but for rounding, those of biases before batch norms.
+        close = {"rtol": 1e-2, "atol": 5e-3} if number else {"rtol": 1e-4, "atol": 1e-5}
+        np.testing.assert_allclose(metrics[key], value, **close, err_msg=f"{key} of step {number}")

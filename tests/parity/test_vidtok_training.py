@@ -19,7 +19,7 @@ from tokjax.training.state import state_of
 from tokjax.training.step import make_train_step
 
 # Of the norm of all gradients. Some are zero but for rounding, as of the bias of keys in attention; Adam makes whole steps of it.
-NOISE = 1e-6
+NOISE = 5e-6
 
 
 class Drawn(KL):
