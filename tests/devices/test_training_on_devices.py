@@ -109,6 +109,7 @@ def said(process: subprocess.Popen) -> list[str]:
     return [line for line in out.splitlines() if not line.startswith("[Gloo]")]
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_small_model_and_its_codebook_as_one_does(data, tmp_path):
     """The codes are moving averages over the whole batch, of which each process has half."""
     processes = start_two(data, tmp_path / "two", "--config.training.steps=3", variant="codes")

@@ -19,6 +19,8 @@ from tokjax.training.loop import Run
 from tokjax.training.saved_steps import finished_steps
 from tokjax.training.telemetry import read_metrics
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("step", "params", "model_state", "optimizer", "ema", "nonfinite", "loss", "discriminator")
 
 
