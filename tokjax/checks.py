@@ -21,7 +21,7 @@ _CHOICES = {
         "mode": ("published", "sound"),
         "position": ("rope", "relative"),
         "attention": ("fused", "explicit"),
-        "embedding": ("linear", "cnn"),
+        "embedding": ("linear", "plain", "cnn"),
         "init": ("published", "vit"),
     },
 }

@@ -70,7 +70,9 @@ OMNITOKENIZER = {
     "attention": "fused",  # or "explicit", which adds the biases of positions: relative ones in space, ALiBi in causal time
     "causal": True,  # attention along time looks back only
     "causal_convolution": True,  # and so does the convolution that tells positions
-    "embedding": "linear",  # of patches, or "cnn": a strided convolution with batch normalisation
+    # Of patches: "linear" normalises their pixels first, as released; "plain" keeps their brightness and contrast, as new models
+    # should; "cnn" is a strided convolution with batch normalisation.
+    "embedding": "linear",
     "defer_time_pool": False,  # patches of half as many frames, and pairs of tokens averaged after the encoder
     "defer_space_pool": False,  # the same for both sides
     "upscale": 1,  # sides of the output, in multiples of the input's

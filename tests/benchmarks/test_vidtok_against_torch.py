@@ -18,7 +18,7 @@ pytest.importorskip("diffusers")
 
 def ran(*argv):
     command = [sys.executable, "benchmarks/vidtok_against_torch.py", *TINY, *argv]
-    settings = os.environ | {"PYTHONPATH": str(ROOT)}
+    settings = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
 
 

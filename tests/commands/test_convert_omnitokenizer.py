@@ -24,10 +24,10 @@ from tokjax.models.tokenizer import Tokenizer
 LIKE = """
 from tiny_omnitokenizer import tiny_config
 
-VARIANTS = {"vq": None, "kl": None}
+VARIANTS = {"vq": {}, "kl": {}, "sound": {"mode": "sound"}}
 
 def get_config(variant="vq"):
-    return tiny_config(variant)
+    return tiny_config("kl" if variant == "kl" else "vq", **VARIANTS[variant])
 """
 
 
@@ -150,6 +150,8 @@ def test_a_file_without_arguments_needs_a_row(capsys, place):
     rows = Path(__file__).parents[2] / "experiments"
     err = refused(capsys, f"--checkpoint m.safetensors --like {rows}/vidtok.py:kl_causal_488_4chn -o model")
     assert "is a model of the family vidtok, not omnitokenizer; give a row of experiments/omnitokenizer.py" in err
+    err = refused(capsys, "--checkpoint m.safetensors --like like.py:sound -o model")
+    assert "--like is a model with mode='sound', embedding='linear' and vq latents, which the original OmniTokenizer" in err
     done(capsys, "--checkpoint m.safetensors --like like.py:vq -o model")
     jax.tree.map(np.testing.assert_array_equal, tokjax.load("model").variables, variables)
 
@@ -242,4 +244,4 @@ def test_what_else_is_refused(capsys, place):
     model = tiny_omnitokenizer(mode="sound")
     write(Tokenizer(model, random_variables(model), config), Path("sound"), 0, "a test")
     err = refused(capsys, "--to-torch sound -o x.safetensors")
-    assert "the original OmniTokenizer cannot compute this model with mode='sound' and vq latents" in err
+    assert "sound is a model with mode='sound', embedding='linear' and vq latents, which the original OmniTokenizer" in err

@@ -137,7 +137,9 @@ def test_two_processes_of_4_devices_are_one_of_8(data, eight, tmp_path):
     assert "8 device(s)" in spoken[0]
     np.testing.assert_allclose([row["loss"] for row in read_metrics(tmp_path)], eight[1]["losses"], rtol=1e-5)
     two, one = (read(path / "checkpoints", LAST, ("params",))[1]["params"] for path in (tmp_path, eight[0]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), two, one)
+    for (path, mine), theirs in zip(jax.tree_util.tree_leaves_with_path(two), jax.tree.leaves(one), strict=True):
+        if [part.key for part in path[-2:]] != ["k", "bias"]:  # softmax takes no notice of it: its gradient is rounding alone
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5, err_msg=jax.tree_util.keystr(path))
 
 
 @pytest.mark.slow

@@ -209,6 +209,13 @@ def test_every_parameter_has_a_gradient():
     assert silent == []
 
 
+@pytest.mark.parametrize(("embedding", "same"), [("linear", True), ("plain", False)])
+def test_brightness_and_contrast_are_lost_to_the_released_embedding_only(embedding, same):
+    model, variables = random_model(mode="sound", embedding=embedding)
+    video = clip(3)
+    assert (np.abs(encode(model, variables, 0.5 * video + 0.3) - encode(model, variables, video)).max() < 1e-2) == same
+
+
 def test_images_do_not_read_the_weights_of_later_frames():
     model, variables = random_model(mode="sound")
     embedding = variables["params"]["encoder"]["embedding"]

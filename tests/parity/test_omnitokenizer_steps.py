@@ -173,6 +173,7 @@ def check_losses(metrics, log, number):
     if not video:
         expected["perceptual"] = log["perceptual_loss"] / 4
     for key, value in expected.items():
-        # Adam has made whole steps of gradients that are zero but for rounding, those of biases before batch norms.
-        close = {"rtol": 1e-2, "atol": 5e-3} if number else {"rtol": 1e-4, "atol": 1e-5}
+        # Adam has made whole steps of gradients that are zero but for rounding, those of biases before batch norms. How they are
+        # rounded depends on the compiler: with its optimizations on, all numbers of train_vq_image agree to 1e-5.
+        close = {"rtol": 1e-2, "atol": 1e-2 * number} if number else {"rtol": 1e-4, "atol": 1e-5}
         np.testing.assert_allclose(metrics[key], value, **close, err_msg=f"{key} of step {number}")

@@ -95,12 +95,17 @@ def test_the_optimizer_begins_anew_or_keeps_its_moments(kept):
     np.testing.assert_allclose(list(values(adam.mu).values()), 1 - 0.9**3 if kept else 0.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("how", "expected"), [("sound", 0.5), ("average", 0.5), ("first", 1.0)])
-def test_weights_of_later_frames_are_made_of_those_of_the_first(how, expected):
+@pytest.mark.parametrize(
+    ("how", "embedding", "expected"),
+    [("sound", "linear", 0.5), ("average", "linear", 0.5), ("first", "linear", 1.0), ("sound", "plain", 0.5)],
+)
+def test_weights_of_later_frames_are_made_of_those_of_the_first(how, embedding, expected):
     """A patch of 1 pixel and 2 frames; the value that reaches a token is the sum over frames."""
+    norms = ["norm_in"] if embedding == "linear" else []
 
     def params(frames, fill):
-        half = {"norm_in": {"scale": jnp.full((3 * frames,), fill)}, "linear": {"kernel": jnp.full((3 * frames, 2), fill)}}
+        half = {norm: {"scale": jnp.full((3 * frames,), fill)} for norm in norms}
+        half["linear"] = {"kernel": jnp.full((3 * frames, 2), fill)}
         out = {"linear": {"kernel": jnp.full((2, 3 * frames), fill), "bias": jnp.full((3 * frames,), fill)}}
         return half, out
 
@@ -111,13 +116,13 @@ def test_weights_of_later_frames_are_made_of_those_of_the_first(how, expected):
         return TrainState(jnp.int32(7), tree, {}, OPTIMIZER.init(tree), None, jnp.int32(0))
 
     config = defaults("omnitokenizer")
-    config.model.time_factor = 2
+    config.model.update({"time_factor": 2, "embedding": embedding})
     config.stages = stages(stage("images"), stage("joint", inflate=how))
     own, before, fresh = stages_of(config)[1], state(0, 1.0), state(2, 9.0)
     after, carried = begin_stage(before, fresh, own), plan(before, fresh, own)
     kernel = after.params["encoder"]["embedding"]["rest"]["linear"]["kernel"]
     assert kernel.shape == (6, 2) and float(kernel[0, 0]) == expected
-    assert len(carried.inflated) == 4 and all("/rest/" in name for name in carried.inflated)
-    assert len(carried.kept) == 5 and carried.new == []
+    assert len(carried.inflated) == 3 + len(norms) and all("/rest/" in name for name in carried.inflated)
+    assert len(carried.kept) == 4 + len(norms) and carried.new == []
     without = plan(before, fresh, a_stage())
-    assert without.inflated == [] and len(without.new) == 4
+    assert without.inflated == [] and len(without.new) == 3 + len(norms)

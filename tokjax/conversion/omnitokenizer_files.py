@@ -61,6 +61,7 @@ def _config(checkpoint: Path, file: CheckpointFile, like: ConfigDict | None) -> 
     if arguments is not None and like is not None:
         raise ConfigError(f"{checkpoint} holds the arguments that it was trained with; leave out --like")
     if like is not None:
+        _require_published(like, "--like")
         return like
     if arguments is None:
         raise ConfigError(
@@ -77,6 +78,16 @@ def _config(checkpoint: Path, file: CheckpointFile, like: ConfigDict | None) -> 
     validate(config)
     config.data.validation = _published_clips(arguments, build(config.model))
     return config
+
+
+def _require_published(config: ConfigDict, what: str) -> None:
+    model = config.model
+    if model.mode != "published" or model.embedding == "plain" or model.quantizer.name not in ("vq", "kl"):
+        kind = f"mode={model.mode!r}, embedding={model.embedding!r} and {model.quantizer.name} latents"
+        raise ConfigError(
+            f"{what} is a model with {kind}, which the original OmniTokenizer cannot compute: it has mode='published', "
+            "embedding='linear' or 'cnn', and vq or kl"
+        )
 
 
 def _argument(arguments: dict[str, Any], name: str, default: Any) -> Any:
@@ -118,11 +129,7 @@ def to_torch_file(directory: Path, output: Path) -> int:
     model = tokenizer.config.model
     if model.family != "omnitokenizer":
         raise ConfigError(f"this is a model of the family {model.family}, not omnitokenizer")
-    if model.mode != "published" or model.quantizer.name not in ("vq", "kl"):
-        kind = f"mode={model.mode!r} and {model.quantizer.name} latents"
-        raise ConfigError(
-            f"the original OmniTokenizer cannot compute this model with {kind}: it has mode='published', with vq or kl"
-        )
+    _require_published(tokenizer.config, str(directory))
     state = to_torch(tokenizer.variables, tokenizer.module)
     losses = directory / KEPT
     state |= read_checkpoint(losses).tensors if losses.is_file() else {}

@@ -1,7 +1,7 @@
 """Scaled dot-product attention for all transformers, in the form that suits the device; every form gives the same numbers.
 
 softmax(scale * q k^T + bias) v, the softmax in float32. On a GPU in half precision cuDNN's fused kernel never writes logits to
-memory. On a CPU long sequences are taken one head at a time, so that a head's logits stay in the cache.
+memory. On one CPU long sequences are taken one head at a time, so that a head's logits stay in the cache.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from tokjax.models.mesh import context_parts
+from tokjax.models.mesh import spread
 
 FUSED_FROM = 64  # positions; a fused kernel works on tiles, which shorter sequences do not fill
 HEAD_BY_HEAD_FROM = 256  # positions; below, the loop costs more than the cache saves
@@ -37,7 +37,7 @@ def attention(
     if causal:
         mask = jnp.where(jnp.tri(length, dtype=bool), 0.0, -jnp.inf)[None]
         bias = mask if bias is None else bias + mask
-    if jax.default_backend() == "cpu" and context_parts() == 1 and length >= HEAD_BY_HEAD_FROM:
+    if jax.default_backend() == "cpu" and not spread() and length >= HEAD_BY_HEAD_FROM:
         return head_by_head(query, key, value, bias, scale)
     return all_heads_at_once(query, key, value, bias, scale)
 

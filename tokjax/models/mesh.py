@@ -82,6 +82,12 @@ def context_parts() -> int:
     return 1 if mesh is None else mesh.shape["context"]
 
 
+def spread() -> bool:
+    """Whether batches lie on several devices, as far as the function that is traced knows."""
+    mesh = _MESH.get()
+    return mesh is not None and mesh.size > 1
+
+
 def whole(parameter: jax.Array) -> jax.Array:
     """A parameter that is used next, brought together from the devices that hold its parts over fsdp; its gradient too is whole.
 

@@ -81,7 +81,7 @@ class OmniTokenizer(nn.Module):
     encoder_blocks: str
     decoder_blocks: str
     temporal_depth: int
-    embedding: Literal["linear", "cnn"]
+    embedding: Literal["linear", "plain", "cnn"]
     defer_time_pool: bool
     defer_space_pool: bool
     upscale: int

@@ -33,7 +33,9 @@ class _PatchToToken(nn.Module):
         linear = Linear(self.width, init=self.style.init, dtype=self.style.dtype, name="linear")
         if self.kind == "cnn":
             return _batch_norm(train)(linear(x))
-        return Norm(bias=True, name="norm_out")(linear(Norm(bias=True, name="norm_in")(x)))
+        if self.kind == "linear":
+            x = Norm(bias=True, name="norm_in")(x)
+        return Norm(bias=True, name="norm_out")(linear(x))
 
 
 class _TokenToPatch(nn.Module):
@@ -66,14 +68,15 @@ class Embedding(nn.Module):
 
     Attributes:
       frames, side: extent of a tube.
-      kind: "linear" normalises a patch's values, projects them and normalises again; "cnn" is a strided convolution followed by
-        batch normalisation.
+      kind: "linear", as released, normalises a patch's values, which loses its brightness and contrast, projects them and
+        normalises again; "plain" does without the first of the two norms; "cnn" is a strided convolution followed by batch
+        normalisation.
     """
 
     frames: int
     side: int
     width: int
-    kind: Literal["linear", "cnn"]
+    kind: Literal["linear", "plain", "cnn"]
     style: Style
 
     @nn.compact
@@ -90,7 +93,7 @@ class Unembedding(nn.Module):
 
     frames: int
     side: int
-    kind: Literal["linear", "cnn"]
+    kind: Literal["linear", "plain", "cnn"]
     style: Style
 
     @nn.compact

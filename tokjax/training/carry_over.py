@@ -23,7 +23,7 @@ def inflate(params: Mapping[str, Any], frames: int, how: How) -> dict[str, Any]:
     """OmniTokenizer's parameters with weights for patches of `frames` frames made of those of the first frame.
 
     Args:
-      params: of a model with embedding="linear"; the weights for later frames that it has are not read.
+      params: of a model with embedding="linear" or "plain"; the weights for later frames that it has are not read.
     """
     embedding, unembedding = params["encoder"]["embedding"], params["decoder"]["unembedding"]
     tube = inflate_embedding(embedding["first_frame"], frames, how)
@@ -36,10 +36,11 @@ def inflate(params: Mapping[str, Any], frames: int, how: How) -> dict[str, Any]:
 
 
 def inflate_embedding(first: Mapping[str, Any], frames: int, how: How) -> dict[str, Any]:
-    """{norm_in, linear, norm_out}: norm_in and the rows of the kernel [3*p*p, width] belong to a patch's values."""
+    """{norm_in, linear, norm_out}: the first, if there, and the kernel's rows [3*p*p, width] belong to a patch's values."""
     kernel = {"kernel": _repeated(first["linear"]["kernel"], frames, how, summed=True)}
-    norm = jax.tree.map(lambda leaf: _repeated(leaf, frames, how, summed=False), dict(first["norm_in"]))
-    return {**first, "norm_in": norm, "linear": {**first["linear"], **kernel}}
+    norms = {name: first[name] for name in ("norm_in",) if name in first}
+    norms = jax.tree.map(lambda leaf: _repeated(leaf, frames, how, summed=False), norms)
+    return {**first, **norms, "linear": {**first["linear"], **kernel}}
 
 
 def inflate_unembedding(first: Mapping[str, Any], frames: int, how: How) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def check_borders(config: ConfigDict) -> None:
             _check_kept_optimizer(before, stage)
         if stage.inflate:
             model = stage.config.model
-            linear = model.family == before.config.model.family == "omnitokenizer" and model.embedding == "linear"
-            require(linear, f"stage {stage.name!r} has inflate, which works on an omnitokenizer with embedding 'linear' only")
+            linear = model.family == before.config.model.family == "omnitokenizer" and model.embedding != "cnn"
+            require(linear, f"stage {stage.name!r} has inflate, which works on an omnitokenizer without embedding 'cnn' only")
 
 
 def _check_keys(part: Any, path: str) -> None:
@@ -70,8 +70,9 @@ def _check_shared(part: ConfigDict, config: ConfigDict, path: str) -> None:
         for name in data.get(split, {}):
             hint = "; a stream has to be in the config too, there with weight 0 where most stages leave it out"
             require(name in known, f"unknown stream {path}.data.{split}.{name}{nearest(name, known)}{hint}")
-    kept = "keep_checkpoints" in part.get("training", {})
-    require(not kept, f"{path}.training.keep_checkpoints cannot differ between stages; set config.training.keep_checkpoints")
+    for key in ("keep_checkpoints", "evaluation_metrics", "evaluation_weights", "best_metric"):
+        given = key in part.get("training", {})
+        require(not given, f"{path}.training.{key} cannot differ between stages; set config.training.{key}")
 
 
 def _check_kept_optimizer(before: Stage, stage: Stage) -> None:
