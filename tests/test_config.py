@@ -71,7 +71,8 @@ def keys(node, path=()):
         ({"model.quantizer.name": "fsq", "model.quantizer.levels": (256,) * 4}, "make 4,294,967,296 codes"),
         (
             {"model.family": "vidtk"},
-            r"config.model.family must be one of vidtok, omnitokenizer, not 'vidtk'; did you mean 'vidtok'\?",
+            r"config.model.family must be one of vidtok, omnitokenizer, language_model, diffusion, not 'vidtk'; "
+            r"did you mean 'vidtok'\?",
         ),
         ({"model.dtype": "float16"}, r"config.model.dtype must be one of float32, bfloat16, not 'float16'; did you mean"),
         ({"loss.reconstruction": "l3"}, "config.loss.reconstruction must be one of l1, l2, not 'l3'"),
@@ -131,9 +132,9 @@ def test_what_cannot_work_is_refused_in_a_sentence(values, sentence):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"kind": "folders"}, "config.data.train.clips.kind must be one of images, videos, array_record, not 'folders'"),
-        ({"crop": "center"}, "clips.crop must be random or centre, not 'center'"),
-        ({"frame_rule": "vidtk"}, "clips.frame_rule must be exact or vidtok"),
+        ({"kind": "folders"}, "config.data.train.clips.kind must be one of images, videos, array_record, tfds, "),
+        ({"crop": "center"}, "clips.crop must be one of random, centre, squash, random_area, not 'center'"),
+        ({"frame_rule": "vidtk"}, "clips.frame_rule must be one of exact, vidtok, omnitokenizer, not 'vidtk'"),
         ({"batch": 0}, "clips needs frames and batch of at least 1 and a weight of 0 or more"),
         ({"weight": -0.1}, "clips needs frames and batch of at least 1 and a weight of 0 or more"),
         ({"weight": float("inf")}, "clips needs frames and batch of at least 1 and a weight of 0 or more"),
@@ -141,6 +142,13 @@ def test_what_cannot_work_is_refused_in_a_sentence(values, sentence):
         ({"kind": "videos", "frames": 16}, "clips.frames is 16, but this model gives back whole only clips of 1 more than a mul"),
         ({"resolution": 60}, "clips.resolution is 60, which the model's factor 8 does not divide"),
         ({"short_side": 32}, "clips.short_side is smaller than the crop of 64"),
+        ({"stride": 2, "frame_rate": 8.0}, "clips has a stride of 2 beside a frame_rate or a published frame_rule; choose one"),
+        ({"stride": 0}, "clips.stride must be at least 1, not 0"),
+        ({"whole": True}, "clips.whole is for streams of config.data.validation only"),
+        ({"crop_area": (0.9, 0.5)}, "clips.crop_area must be two shares such as"),
+        ({"colour_jitter": 1.0}, "clips.colour_jitter must be 0 or more and below 1, not 1.0"),
+        ({"short_clips": "loop"}, "clips.short_clips must be one of repeat, drop, not 'loop'"),
+        ({"kind": "tfds", "split": ""}, "clips.split is empty, but a data set of tfds has splits such as 'train'"),
         ({"batch": 7}, "clips.batch is 7, which config.training.accumulation 2 does not divide"),
     ],
 )

@@ -42,5 +42,7 @@ def encoded_image(colour: tuple[int, int, int], size: tuple[int, int] = (24, 20)
 
 def a_stream(kind: str, path: object, **changes: object) -> dict:
     """A stream's plain dict, with every key."""
-    stream = {"kind": kind, "path": str(path), "table": "", "weight": 1.0, "batch": 4, "frames": 1, "frame_rate": 0.0}
-    return stream | {"frame_rule": "exact", "resolution": 16, "short_side": 0, "crop": "random", "flip": True} | changes
+    stream = {"kind": kind, "path": str(path), "table": "", "split": "train", "weight": 1.0, "batch": 4, "frames": 1}
+    stream |= {"frame_rate": 0.0, "stride": 1, "frame_rule": "exact", "short_clips": "repeat", "whole": False, "resolution": 16}
+    stream |= {"short_side": 0, "resize": "bilinear", "crop": "random", "crop_area": (0.5, 1.0), "flip": True}
+    return stream | {"colour_jitter": 0.0} | changes

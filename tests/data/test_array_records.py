@@ -25,7 +25,9 @@ def test_round_trip_over_shards(images, tmp_path):
     assert (written, bad) == (8, [])
     assert sorted(path.name for path in (tmp_path / "new").glob("**/*")) == [
         *(f"images-0000{i}-of-00003.array_record" for i in range(3)),
+        "manifest.json",
         "shards",
+        "verdicts.jsonl",
     ]
     files = open_source(a_stream("images", images))
     shards = open_source(a_stream("array_record", tmp_path / "new" / "shards" / "*.array_record"))
@@ -36,7 +38,8 @@ def test_round_trip_over_shards(images, tmp_path):
 def test_batches_are_those_of_the_folder(images, tmp_path, workers):
     prepare_array_records(a_stream("images", images), tmp_path / "shards", 2)
     both = [("images", images), ("array_record", tmp_path / "shards" / "*.array_record")]
-    iterators = [training_batches({"s": a_stream(*one)}, seed=0, bad_share=0.1, workers=workers) for one in both]
+    streams = [{"s": a_stream(*one)} for one in both]
+    iterators = [training_batches(one, seed=0, bad_share=0.1, workers=n) for one, n in zip(streams, (0, workers), strict=True)]
     for _ in range(4):
         files, shards = (next(iterator) for iterator in iterators)
         assert files.ids == shards.ids
@@ -90,7 +93,7 @@ def test_command(images, tmp_path, capsys):
     command = ["prepare", "images", str(images), "--output", str(tmp_path / "shards"), "--shards", "2"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "left out 0.png: not a readable image" in out and "wrote 7 records" in out
+    assert "left out 0.png: unreadable: not a readable image" in out and "wrote 7 records" in out
     assert main(command) == 1
     assert (
         capsys.readouterr().err.startswith("tokjax: ") and len(open_source(a_stream("array_record", tmp_path / "shards/*"))) == 7

@@ -160,6 +160,7 @@ def test_a_killed_worker_ends_the_run_soon(folder):
             next(batches)
     assert time.monotonic() - began < 20
     batches.close()
+    assert not multiprocessing.active_children()
 
 
 def test_evaluation_reads_every_record_once_in_order(folder):

@@ -1,10 +1,13 @@
 """Sources: what they list, what they refuse, and when their fingerprint changes."""
 
 import hashlib
+import os
 
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 from clips import a_stream
 
+from tokjax.data.records import printable
 from tokjax.data.sources import BadRecord, DataError, Record, open_source, pack, unpack
 
 
@@ -76,6 +79,42 @@ def test_tables_that_cannot_work(films, tmp_path, text, sentence):
 def test_nothing_to_read(films, kind, path, changes, sentence):
     with pytest.raises(DataError, match=sentence):
         open_source(a_stream(kind, films.parent / path, **changes))
+
+
+def test_a_label_that_a_list_changes_changes_the_fingerprint(films, tmp_path):
+    (films / "x.png").write_bytes(b"x")
+    prints = set()
+    for label in ("", " 1", " 2"):
+        (tmp_path / "list.txt").write_text(f"x.png{label}\n")
+        prints.add(open_source(a_stream("images", films, table=str(tmp_path / "list.txt"))).fingerprint())
+    assert len(prints) == 3
+
+
+def test_a_name_that_is_not_unicode(films):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (films / name).write_bytes(b"x")
+    source = open_source(a_stream("videos", films))
+    assert source.ids[-1] == name and source.record(2).media == b"x" and len(source.fingerprint()) == 64
+    assert unpack(pack(source.record(2))) == source.record(2) and printable(name) == "caf\\udce9.mp4"
+
+
+def test_a_damaged_shard_is_named_and_a_damaged_record_is_a_bad_one(tmp_path):
+    for name in "ab":
+        writer = ArrayRecordWriter(str(tmp_path / f"{name}.array_record"), "group_size:1,uncompressed")
+        for number in range(4):
+            writer.write(pack(Record(f"{name}{number}", "image", bytes([7 * number + 1]) * 40_000)))
+        writer.close()
+    path = tmp_path / "b.array_record"
+    media = path.read_bytes()
+    path.write_bytes(media.replace(bytes([8]) * 1000, bytes([9]) * 1000, 1))
+    source = open_source(a_stream("array_record", tmp_path))
+    assert source.record(4).id == "b0"
+    with pytest.raises(BadRecord, match="cannot be read from its shard: ") as error:
+        source.record(5)
+    assert error.value.id == "record 5"
+    path.write_bytes(media[: len(media) // 2])
+    with pytest.raises(DataError, match=r"b\.array_record is no ArrayRecord file, or damaged: .*; copy or prepare it again"):
+        open_source(a_stream("array_record", tmp_path))
 
 
 def test_packed_records_come_back_and_other_bytes_are_refused():

@@ -1,5 +1,6 @@
 """The data of a run: sources are opened once, order follows (seed, stage, step in the stage), changed data is refused."""
 
+import logging
 import shutil
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_path_of_a_later_stage_is_looked_for_at_once(data):
         Feed(staged(data, data={"train": {"images": {"path": str(data / "nowhere")}}}))
 
 
-def test_data_that_changed_is_refused_in_each_stage_that_reads_it(data, tmp_path):
+def test_data_that_changed_is_refused_in_each_stage_that_reads_it_unless_accepted(data, tmp_path, caplog):
     folder = shutil.copytree(data, tmp_path / "data")
     elsewhere = shutil.copytree(data / "images", tmp_path / "other")
     (elsewhere / "00.jpg").unlink()
@@ -80,10 +81,16 @@ def test_data_that_changed_is_refused_in_each_stage_that_reads_it(data, tmp_path
     for one in listed:
         feed.batches(one, one.begin).close()  # another folder in a stage is no change
     assert feed.fingerprints.keys() == {"images", "frames", "second/images"}
-    saved = dict(feed.fingerprints)
+    saved, before = dict(feed.fingerprints), dict(feed.fingerprints)
     (folder / "images" / "00.jpg").unlink()
     again = Feed(listed)
     again.fingerprints = saved
     again.batches(listed[1], 4).close()
     with pytest.raises(DataError, match="the data of stream 'images' is not what this run was started with"):
         again.batches(listed[2], 8)
+    with caplog.at_level(logging.WARNING):
+        accepting = Feed(listed, accept_change=True)
+        accepting.fingerprints = saved
+        accepting.batches(listed[2], 8).close()
+    assert "the data of stream 'images' is not what this run was started with, and is accepted" in caplog.text
+    assert accepting.fingerprints["images"] != before["images"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,15 +13,13 @@ from typing import Any
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-from PIL import Image, ImageOps
+from PIL import Image
 
-from tokjax.data.sources import IMAGE_SUFFIXES, BadRecord, DataError, Record
+from tokjax.data.containers import opened, reading, rgb_array, timeline
+from tokjax.data.images import decode_image
+from tokjax.data.lists import IMAGE_SUFFIXES
+from tokjax.data.records import BadRecord, DataError, Record
 
-# Nothing is taken for a playlist or subtitle; a title in an odd encoding does not matter (PyAV 19 knows no other way).
-_OPEN: dict[str, Any] = {"options": {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"}}
-if int(av.__version__.split(".")[0]) < 19:
-    _OPEN["metadata_errors"] = "ignore"
-_IMAGES = ("JPEG", "PNG", "WEBP")
 _WRITTEN = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 Choose = Callable[[np.ndarray], Sequence[int]]
@@ -38,33 +35,30 @@ def decode(record: Record, choose: Choose) -> np.ndarray:
       BadRecord
     """
     if record.kind == "video":
-        return decode_clip(record.media, choose)
+        return decode_clip(record.media, _within(choose, record))
     frames = decode_image(record.media)
     return frames[np.asarray(choose(np.zeros(1)))]
 
 
-def decode_image(media: bytes) -> np.ndarray:
-    """An image of any mode, turned upright by its EXIF orientation.
-
-    Returns:
-      uint8 [1,h,w,3].
-
-    Raises:
-      BadRecord
-    """
-    try:
-        with Image.open(io.BytesIO(media), formats=_IMAGES) as image:
-            upright = ImageOps.exif_transpose(image)
-            return np.asarray(_to_rgb(upright))[None]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
-        raise BadRecord(f"not a readable image: {error}") from error
+def frame_times(record: Record) -> np.ndarray:
+    """The times of a record's frames in seconds after the first, float64 [n], without decoding. Raises BadRecord."""
+    seen: list[np.ndarray] = [np.zeros(1)]
+    if record.kind == "video":
+        with reading(record.media) as container:
+            _within(lambda times: seen.append(times) or [0], record)(timeline(container)[1])
+    return seen[-1]
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Wide greys are brought to 8 bits, which Pillow would clip instead."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+def _within(choose: Choose, record: Record) -> Choose:
+    """Chooses from the part of the video that is meant, whose times count from its own first frame."""
+
+    def chosen(times: np.ndarray) -> np.ndarray:
+        inside = np.flatnonzero((times >= record.begin) & (times < record.end))
+        if not len(inside):
+            raise BadRecord(f"has no frame from {record.begin:g} to {record.end:g} seconds", verdict="too short")
+        return inside[np.asarray(choose(times[inside] - times[inside[0]]))]
+
+    return chosen
 
 
 def decode_clip(media: bytes, choose: Choose) -> np.ndarray:
@@ -82,26 +76,19 @@ def decode_clip(media: bytes, choose: Choose) -> np.ndarray:
     Raises:
       BadRecord
     """
-    try:
-        with av.open(io.BytesIO(media), **_OPEN) as container:
-            return _decode_clip(container, choose)
-    except av.error.FFmpegError as error:
-        raise BadRecord(f"not a readable video: {error.strerror}") from error
+    with reading(media) as container:
+        return _decode_clip(container, choose)
 
 
 def _decode_clip(container: Any, choose: Choose) -> np.ndarray:
-    stream = _video_stream(container)
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    _check(packets)
-    stamps = sorted(packet.pts for packet in packets if not packet.is_discard)
-    times = (np.asarray(stamps) - stamps[0]) * float(stream.time_base)
+    packets, times, stamps = timeline(container)
     chosen = [int(index) for index in choose(times)]
     # AVI stores no presentation times: its frames are counted from the beginning.
     counted = stamps if container.format.name == "avi" else None
     wanted = {stamps[index] for index in chosen}
     found = _decode_wanted(packets if counted else _from_key(packets, min(wanted)), wanted, counted)
     if len(found) < len(wanted) and not counted:  # what passes for a key frame may only begin a gradual refresh
-        stream.codec_context.flush_buffers()
+        packets[0].stream.codec_context.flush_buffers()
         found = _decode_wanted(packets, wanted, counted)
     missing = [index for index in chosen if stamps[index] not in found]
     if missing:
@@ -111,24 +98,6 @@ def _decode_clip(container: Any, choose: Choose) -> np.ndarray:
     return np.stack([found[stamps[index]] for index in chosen])
 
 
-def _video_stream(container: Any) -> Any:
-    """The first video stream, to be decoded in this thread."""
-    streams = container.streams.video
-    if not streams or streams[0].codec_context is None:
-        raise BadRecord("has no video stream" if not streams else "has a video stream in an unknown codec")
-    streams[0].codec_context.thread_count = 1
-    return streams[0]
-
-
-def _check(packets: list[Any]) -> None:
-    if not any(not packet.is_discard for packet in packets):
-        raise BadRecord("has no frames")
-    if any(packet.pts is None for packet in packets):
-        raise BadRecord("has frames without a presentation time")
-    if any(packet.is_corrupt for packet in packets):
-        raise BadRecord("is damaged or ends early")
-
-
 def _from_key(packets: list[Any], stamp: int) -> list[Any]:
     """The packets from the last key frame that is shown no later than `stamp`."""
     keys = [position for position, packet in enumerate(packets) if packet.is_keyframe and packet.pts <= stamp]
@@ -136,26 +105,33 @@ def _from_key(packets: list[Any], stamp: int) -> list[Any]:
 
 
 def _decode_wanted(packets: list[Any], wanted: set[int], counted: list[int] | None) -> dict[int, np.ndarray]:
-    """Frames uint8 [h,w,3] by their time stamp; decoders put frames out in the order in which they are shown."""
+    """Frames uint8 [h,w,3] by their time stamp."""
     found: dict[int, np.ndarray] = {}
-    decoder, reformatter = packets[0].stream.codec_context, VideoReformatter()
-    frames = (frame for packet in [*packets, None] for frame in decoder.decode(packet))
-    for count, frame in enumerate(frames):
-        stamp = counted[min(count, len(counted) - 1)] if counted else frame.pts
+    reformatter = VideoReformatter()
+    for stamp, frame in _stamped(packets, counted):
         if stamp in wanted and stamp not in found and not frame.is_corrupt:
-            found[stamp] = _rgb_array(frame, reformatter)
+            found[stamp] = rgb_array(frame, reformatter)
         if len(found) == len(wanted):
             break
     return found
 
 
-def _rgb_array(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """uint8 [h,w,3], turned as the file says a player must (degrees, counter-clockwise).
+def frames_in_order(packets: list[Any], counted: list[int] | None) -> Iterator[tuple[int, np.ndarray]]:
+    """(time stamp, uint8 [h,w,3]) of the frames of a video's packets.
 
-    A reformatter keeps its tables from frame to frame; without one, and with threads of its own, this takes 10 times as long.
+    Args:
+      counted: the stamps of all frames where the container stores none, as AVI, whose frames are counted; None otherwise.
     """
-    pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    return np.rot90(pixels, round(frame.rotation / 90) % 4)
+    reformatter = VideoReformatter()
+    yield from ((stamp, rgb_array(frame, reformatter)) for stamp, frame in _stamped(packets, counted) if not frame.is_corrupt)
+
+
+def _stamped(packets: list[Any], counted: list[int] | None) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decoders put frames out in the order in which they are shown."""
+    decoder = packets[0].stream.codec_context
+    frames = (frame for packet in [*packets, None] for frame in decoder.decode(packet))
+    for count, frame in enumerate(frames):
+        yield counted[min(count, len(counted) - 1)] if counted else frame.pts, frame
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -181,10 +157,10 @@ def read_video(path: Path) -> tuple[Iterator[np.ndarray], float]:
 
 def _read_frames(path: Path) -> Iterator[Any]:
     """First the frame rate, then the frames."""
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         yield float(stream.average_rate or stream.guessed_rate or 1)
         reformatter = VideoReformatter()
-        yield from (_rgb_array(frame, reformatter) for frame in container.decode(stream))
+        yield from (rgb_array(frame, reformatter) for frame in container.decode(stream))
 
 
 def count_frames(path: Path) -> int:
@@ -195,18 +171,8 @@ def count_frames(path: Path) -> int:
     Raises:
       DataError: not a video, or damaged. OSError.
     """
-    with _opened(Path(path)) as (container, stream):
+    with opened(Path(path)) as (container, stream):
         return stream.frames or sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container in a file and its first video stream; what is wrong with them becomes DataError."""
-    try:
-        with open(path, "rb") as file, av.open(file, **_OPEN) as container:
-            yield container, _video_stream(container)
-    except (BadRecord, av.error.FFmpegError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def write_image(path: Path, frame: np.ndarray) -> None:
@@ -241,7 +207,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
         raise DataError(f"cannot write {path}: there are no frames")
     partial = path.with_name(f".{path.name}.partial")
     with _replacing(partial, path), av.open(partial, "w", format=_WRITTEN[path.suffix.lower()]) as container:
-        stream, reformatter = _add_h264(container, first.shape, fps), VideoReformatter()
+        stream, reformatter = add_h264(container, first.shape, fps), VideoReformatter()
         for frame in itertools.chain([first], frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             picture = reformatter.reformat(picture, format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709, threads=1)
@@ -249,7 +215,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
         container.mux(stream.encode())
 
 
-def _add_h264(container: Any, shape: tuple[int, ...], fps: float) -> Any:
+def add_h264(container: Any, shape: tuple[int, ...], fps: float) -> Any:
+    """A stream for frames of a shape [h,w,3] in a container that is being written."""
     # One thread and no shortcuts of one processor's: the same frames give the same bytes.
     options = {"crf": "18", "x264-params": "cpu-independent=1"}
     stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)

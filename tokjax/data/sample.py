@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from tokjax.data.decode import write_video
-from tokjax.data.prepare import new_folder
+from tokjax.data.folders import new_folder
 from tokjax.data.sources import DataError
 
 # Photographs, and how many clips are views of each.

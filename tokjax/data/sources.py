@@ -1,50 +1,26 @@
-"""Where records lie: folders of images, folders or tables of videos, and ArrayRecord shards, all read by position.
+"""Where records lie: folders and lists of images and videos, ArrayRecord shards, TFDS; all read by position.
 
 A record is one encoded file. Its id does not change when others are added, and a source's fingerprint changes when they are.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import glob
 import hashlib
 import json
-import struct
-from collections.abc import Iterable, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+from tokjax.data.lists import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Listing, list_folder, list_table
+from tokjax.data.records import BadRecord, DataError, Record, pack, unpack
 
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "BadRecord", "DataError", "Record", "Source", "open_source", "pack", "unpack"]
 
-class DataError(ValueError):
-    """Data that a run cannot go on with; the message is one sentence for the user."""
-
-
-class BadRecord(Exception):
-    """One record that cannot be used; the message is the reason, `id` the record's, where that is known."""
-
-    def __init__(self, reason: str, id: str = "") -> None:
-        super().__init__(reason)
-        self.id = id
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One encoded image or video.
-
-    Attributes:
-      id: its path below the stream's folder, in posix form.
-      kind: "image" or "video".
-      media: the file's bytes.
-    """
-
-    id: str
-    kind: str
-    media: bytes
+MANIFEST, VERDICTS = "manifest.json", "verdicts.jsonl"
 
 
 class Source(Protocol):
@@ -58,96 +34,100 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """A sha256 over what the source consists of, from names and sizes, without reading media."""
 
+    def size(self) -> int:
+        """Bytes of all records, about."""
+
 
 def open_source(stream: dict[str, Any]) -> Source:
     """The source of a stream.
 
     Args:
-      stream: a plain dict with the keys of `tokjax.config.stream`; `kind`, `path` and `table` are used.
+      stream: a plain dict with the keys of `tokjax.config.stream`; `kind`, `path`, `table` and, for tfds, `split` are used.
 
     Raises:
       DataError: nothing is there to read.
     """
     if stream["kind"] == "array_record":
         return ShardSource(stream["path"])
-    root = Path(stream["path"])
+    if stream["kind"] == "tokens":
+        from tokjax.data.tokens import TokenSource
+
+        return TokenSource(stream["path"])
+    if stream["kind"] == "tfds":
+        from tokjax.data.tfds_source import TfdsSource
+
+        return TfdsSource(stream["path"], stream["split"])
+    root, table = Path(stream["path"]), stream.get("table")
     if not root.is_dir():
         raise DataError(f"the data folder {root} does not exist; check the stream's path")
-    if stream["kind"] == "images":
-        return FileSource(root, _below(root, IMAGE_SUFFIXES), "image")
-    ids = _listed(root, Path(stream["table"])) if stream.get("table") else _below(root, VIDEO_SUFFIXES)
-    return FileSource(root, ids, "video")
+    listing = list_table(root, Path(table), stream["kind"]) if table else list_folder(root, stream["kind"])
+    if listing.left_out:
+        name, _, reason = listing.left_out[0]
+        logging.warning("%d rows of the table %s are left out, the first is %s: %s", len(listing.left_out), table, name, reason)
+    return FileSource(root, listing, stream["kind"][:-1])
 
 
 class OpenOnce:
     """`open_source` for a process that reads the same streams again and again: each source is searched for files once."""
 
     def __init__(self) -> None:
-        self._opened: dict[tuple[str, str, str], Source] = {}
+        self._opened: dict[tuple[str, ...], Source] = {}
 
     def __call__(self, stream: dict[str, Any]) -> Source:
         """As `open_source`."""
-        place = stream["kind"], stream["path"], stream.get("table", "")
+        place = stream["kind"], stream["path"], stream.get("table", ""), stream.get("split", "")
         if place not in self._opened:
             self._opened[place] = open_source(stream)
         return self._opened[place]
 
 
-def _below(root: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Paths of the files with one of these suffixes, hidden ones left out, in an order that is the same everywhere."""
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    ids = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
-    if not ids:
-        raise DataError(f"no usable file below {root}; looked for {' '.join(suffix[1:] for suffix in suffixes)}")
-    return ids
-
-
-def _listed(root: Path, table: Path) -> list[str]:
-    """Paths in the table's column `videos`, as VidTok reads it: ISO-8859-1, rows with a missing value dropped."""
-    if not table.is_file():
-        raise DataError(f"the table {table} does not exist; check the stream's `table`")
-    with open(table, encoding="iso-8859-1", newline="") as file:
-        rows = csv.DictReader(file)
-        columns = [name.strip() for name in rows.fieldnames or []]
-        if "videos" not in columns:
-            raise DataError(f"the table {table} has no column 'videos'; it has {', '.join(map(repr, columns)) or 'none'}")
-        rows.fieldnames = columns
-        ids = [row["videos"].strip() for row in rows if all(row[name] and row[name].strip() for name in columns)]
-    outside = [name for name in ids if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
-    if outside:
-        raise DataError(f"the table {table} names {outside[0]!r}, but its paths must lie below {root}: not absolute, no '..'")
-    if not any((root / name).is_file() for name in ids):
-        first = f"the first of its {len(ids)} paths is {ids[0]!r}" if ids else "it has no row without missing values"
-        raise DataError(f"no usable file of the table {table} lies below {root}: {first}")
-    return ids
-
-
 class FileSource:
     """Files below a folder, read when asked for."""
 
-    def __init__(self, root: Path, ids: Sequence[str], kind: str) -> None:
-        self.root, self.ids, self.kind = root, ids, kind
+    def __init__(self, root: Path, listing: Listing, kind: str) -> None:
+        self.root, self.listing, self.kind = root, listing, kind
+
+    @property
+    def ids(self) -> list[str]:
+        return [entry.id for entry in self.listing.entries]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.listing.entries)
 
     def record(self, index: int) -> Record:
-        name = self.ids[index]
+        entry = self.listing.entries[index]
         try:
-            return Record(name, self.kind, (self.root / name).read_bytes())
+            return Record(entry.id, self.kind, (self.root / entry.path).read_bytes(), entry.label, entry.begin, entry.end)
         except OSError as error:
-            raise BadRecord(f"cannot be read: {error.strerror}", name) from error
+            verdict = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+            raise BadRecord(f"cannot be read: {error.strerror}", entry.id, verdict) from error
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        paths = (self.root / entry.path for entry in self.listing.entries)
+        return [path.stat().st_size if path.is_file() else -1 for path in paths]
 
     def fingerprint(self) -> str:
-        paths = (self.root / name for name in self.ids)
-        return _digest((name, path.stat().st_size if path.is_file() else -1) for name, path in zip(self.ids, paths, strict=True))
+        labels = ("" if entry.label is None else f"\0{entry.label}" for entry in self.listing.entries)
+        return _digest((name + label, size) for name, label, size in zip(self.ids, labels, self._sizes, strict=True))
+
+    def size(self) -> int:
+        return sum(max(0, size) for size in self._sizes)
+
+    def part(self, indices: range) -> FileSource:
+        """A source of some of its records."""
+        return FileSource(self.root, self.listing._replace(entries=self.listing.entries[indices.start : indices.stop]), self.kind)
 
 
 class ShardSource:
-    """ArrayRecord shards written by `tokjax prepare`: each record is a packed id, kind and media."""
+    """ArrayRecord shards written by `tokjax prepare`: each record is a packed id, kind and media.
+
+    Shards may lie in a bucket, as in gs://BUCKET/DIR/*.array_record.
+    """
 
     def __init__(self, pattern: str) -> None:
-        self.paths = sorted(glob.glob(pattern))
+        """`pattern` is a glob, or a folder that `tokjax prepare` wrote."""
+        self.paths = _shards(pattern)
         if not self.paths:
             raise DataError(f"no file matches {pattern}; an array_record stream takes a glob such as DIR/*.array_record")
         if not len(self):
@@ -157,7 +137,7 @@ class ShardSource:
     def _reader(self) -> Any:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-        return ArrayRecordDataSource(self.paths)
+        return _opened(ArrayRecordDataSource, self.paths)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"paths": self.paths}  # a worker opens its own files
@@ -171,30 +151,56 @@ class ShardSource:
         except BadRecord as error:
             error.id = f"record {index}"
             raise
+        except RuntimeError as error:
+            raise BadRecord(f"cannot be read from its shard: {_first_line(error)}", f"record {index}") from error
 
     def fingerprint(self) -> str:
-        sizes = [(Path(path).name, Path(path).stat().st_size) for path in self.paths]
-        return _digest([*sizes, ("records", len(self))])
+        """Of names and sizes, and of the contents where a manifest tells their digest."""
+        from etils import epath
+
+        sizes = [(epath.Path(path).name, epath.Path(path).stat().length) for path in self.paths]
+        manifest = epath.Path(self.paths[0]).parent / MANIFEST
+        contents = json.loads(manifest.read_text(encoding="utf-8"))["fingerprint"] if manifest.exists() else ""
+        return _digest([*sizes, ("records", len(self)), *([(contents, 0)] if contents else [])])
+
+    def size(self) -> int:
+        from etils import epath
+
+        return sum(epath.Path(path).stat().length for path in self.paths)
 
 
-def pack(record: Record) -> bytes:
-    """A record as bytes: the header's length (4, little-endian), a JSON header, the media."""
-    header = json.dumps({"id": record.id, "kind": record.kind}).encode()
-    return struct.pack("<I", len(header)) + header + record.media
+def _shards(pattern: str) -> list[str]:
+    """The files that match, here or in a bucket, but no manifest or list beside them."""
+    from etils import epath
+
+    folder = epath.Path(pattern)
+    if folder.is_dir():
+        pattern = os.fspath(folder / "*.array_record")
+    if "://" in pattern:
+        found = [os.fspath(path) for path in epath.Path(pattern).parent.glob(epath.Path(pattern).name)]
+    else:
+        found = glob.glob(pattern)
+    return sorted(path for path in found if Path(path).name not in (MANIFEST, VERDICTS))
 
 
-def unpack(packed: bytes) -> Record:
-    """The record of `pack`. Raises BadRecord for bytes that are none."""
+def _opened(open_all: Callable[[list[str]], Any], paths: list[str]) -> Any:
+    """The reader of shards. Raises DataError, which names the first that is damaged."""
     try:
-        end = 4 + struct.unpack_from("<I", packed)[0]
-        header = json.loads(packed[4:end])
-        return Record(header["id"], header["kind"], packed[end:])
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise BadRecord("is not a record written by `tokjax prepare`") from error
+        return open_all(paths)
+    except RuntimeError as error:
+        if len(paths) > 1:
+            for path in paths:
+                _opened(open_all, [path])
+        place = paths[0] if len(paths) == 1 else f"one of {paths[0]} and {len(paths) - 1} more"
+        raise DataError(f"{place} is no ArrayRecord file, or damaged: {_first_line(error)}; copy or prepare it again") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _digest(entries: Iterable[tuple[str, int]]) -> str:
     digest = hashlib.sha256()
     for name, size in entries:
-        digest.update(f"{name}\0{size}\n".encode())
+        digest.update(f"{name}\0{size}\n".encode(errors="surrogateescape"))  # names need not be Unicode
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,15 @@ class Feed:
     fingerprints: of the sources that were trained on so far, by stream.
     """
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[Stage], accept_change: bool = False) -> None:
         """Opens every source, so that a mistyped path is found out before anything is compiled or written.
+
+        With `accept_change`, data that is not what it was is trained on all the same.
 
         Raises:
           DataError, ConfigError: nothing to read, or no stream to train on.
         """
-        self.open, self.fingerprints = OpenOnce(), {}
+        self.open, self.fingerprints, self._accept_change = OpenOnce(), {}, accept_change
         self._places: dict[str, Any] = {}
         for stage in stages:
             streams = _drawn(stage)
@@ -52,15 +55,18 @@ class Feed:
             hosts=jax.process_count(),
             workers=data.workers,
             bad_share=data.bad_share,
+            slow_seconds=data.slow_seconds,
             open_with=self.open,
         )
         found = {self._label(stage, name): value for name, value in batches.fingerprints.items()}
         changed = [name for name, value in found.items() if self.fingerprints.get(name, value) != value]
-        if changed:
+        for name in changed if self._accept_change else ():
+            logging.warning("the data of stream %r is not what this run was started with, and is accepted", name)
+        if changed and not self._accept_change:
             batches.close()
             raise DataError(
                 f"the data of stream {changed[0]!r} is not what this run was started with (files were added, removed or "
-                "replaced); restore the data or start in a new workdir"
+                "replaced); restore the data, start in a new workdir, or go on with --accept-data-change"
             )
         self.fingerprints |= found
         return batches
