@@ -167,6 +167,7 @@ print(json.dumps(scores[0]))
 """
 
 
+@pytest.mark.slow
 def test_a_sharded_reconstruction_scores_the_same():
     environment = {
         **os.environ,

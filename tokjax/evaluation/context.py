@@ -57,11 +57,13 @@ def add_context(
     streams: Mapping[str, Mapping[str, Any]],
     step: int,
     history: Sequence[Mapping[str, float]],
+    seconds: float,
 ) -> None:
     """Adds to an evaluation's result what a reader needs to trust and repeat it.
 
     Args:
       history: the run's metrics by step, where the same streams were scored before training; empty otherwise.
+      seconds: that it took.
     """
     module, config = tokenizer.module, tokenizer.config
     for name, one in result["streams"].items():
@@ -79,5 +81,10 @@ def add_context(
         **config.model.to_dict(),
     }
     result["seed"] = config.seed
-    result["versions"] = {"tokjax": __version__, **{name: version(name) for name in _PACKAGES}}
-    result["hardware"] = {"device": jax.devices()[0].device_kind, "count": jax.device_count()}
+    result |= environment(seconds)
+
+
+def environment(seconds: float) -> dict[str, Any]:
+    """Versions, hardware, and the wall time that an evaluation took there."""
+    hardware = {"device": jax.devices()[0].device_kind, "count": jax.device_count(), "wall_seconds": round(seconds, 3)}
+    return {"versions": {"tokjax": __version__, **{name: version(name) for name in _PACKAGES}}, "hardware": hardware}

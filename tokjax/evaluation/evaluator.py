@@ -1,23 +1,25 @@
-"""Evaluation by VidTok's protocol: every clip is reconstructed once, every frame scored, the mean taken over all frames.
+"""Evaluation: every clip is reconstructed once and every frame scored; what only sets have is taken over all clips.
 
-Frames are scored on the devices in float32, means are taken on the host in float64. A reconstruction may be sharded over the
-devices of one process; over several processes it must be replicated.
+Frames are scored on the devices in float32, means and moments are taken on the host in float64. A reconstruction may be sharded
+over the devices of one process; over several processes it must be replicated.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tokjax.evaluation import pixels
+from tokjax.evaluation.examples import Picture
+from tokjax.evaluation.judge import SCORED_WITH, Judge
+from tokjax.evaluation.scores import Scores, codebook
 from tokjax.models.values import to_uint8
 from tokjax.quantizers import usage
+
+__all__ = ["PICTURES_PER_STREAM", "PROTOCOL", "Picture", "evaluate", "evaluate_pairs"]
 
 PICTURES_PER_STREAM = 4
 PROTOCOL = {
@@ -31,30 +33,8 @@ PROTOCOL = {
 
 Reconstruct = Callable[[Any], tuple[jax.Array, jax.Array | None]]
 Batch = tuple[list[str], np.ndarray, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A clip to look at.
-
-    Attributes:
-      name: stream and clip.
-      original, reconstruction: uint8 [t,h,w,3].
-    """
-
-    name: str
-    original: np.ndarray
-    reconstruction: np.ndarray
-
-
-@dataclasses.dataclass
-class _Scores:
-    """What one stream has gathered: PSNR and SSIM [t] of each clip, the code counts, and the clips kept to look at."""
-
-    psnr: list[np.ndarray] = dataclasses.field(default_factory=list)
-    ssim: list[np.ndarray] = dataclasses.field(default_factory=list)
-    counts: np.ndarray | int = 0
-    pictures: list[Picture] = dataclasses.field(default_factory=list)
+# A batch whose reconstruction and codes are there.
+Judged = tuple[list[str], np.ndarray, np.ndarray, jax.Array, jax.Array | None]
 
 
 def evaluate(
@@ -63,6 +43,7 @@ def evaluate(
     *,
     codebook_size: int | None = None,
     progress: Callable[[int], None] | None = None,
+    **how: Any,
 ) -> tuple[dict[str, Any], list[Picture]]:
     """Reconstructs and scores all clips of all streams.
 
@@ -72,66 +53,125 @@ def evaluate(
       streams: by name, batches (clip ids, uint8 video [b,t,h,w,3], bool [b] that is False for rows that only fill the batch).
       codebook_size: number of codes in a codebook; None leaves codes uncounted.
       progress: called after each batch with the number of clips done.
+      **how: of `evaluate_pairs`.
 
     Returns:
-      (results, pictures). results["streams"][name] has clips, frames, psnr in dB, ssim, psnr_per_frame (means over the clips that
-      have that frame) and codebook; results["codebook"] counts over all streams (both None without codes);
+      (results, pictures). results["streams"][name] has clips, frames, the metrics (psnr in dB, ssim, ...), psnr_per_frame (means
+      over the clips that have that frame) and codebook; results["codebook"] counts over all streams (both None without codes);
       results["protocol"] says how. The pictures are the first few clips of each stream.
 
     Raises:
       ValueError: a stream without clips, a reconstruction of another shape or not finite, missing codes or codes out of range.
     """
-    gathered: dict[str, _Scores] = {}
-    done = 0
+    judged = {name: _reconstructed(reconstruct, batches) for name, batches in streams.items()}
+    return evaluate_pairs(judged, codebook_size=codebook_size, progress=progress, **how)
+
+
+def _reconstructed(reconstruct: Reconstruct, batches: Iterable[Batch]) -> Iterator[Judged]:
+    for ids, video, valid in batches:
+        yield ids, video, valid, *reconstruct(video)
+
+
+def evaluate_pairs(
+    streams: dict[str, Iterable[Judged]],
+    *,
+    codebook_size: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    judge: Judge | None = None,
+    start: Callable[[str], Scores] | None = None,
+    after_batch: Callable[[str, Scores], None] | None = None,
+) -> tuple[dict[str, Any], list[Picture]]:
+    """The same of clips that somebody has reconstructed: batches with reconstruction and codes at their end.
+
+    Args:
+      judge: the metrics; PSNR and SSIM where it is left out.
+      start: gives what a stream begins with: `judge.new_scores()`, or what it had gathered before it was interrupted, where its
+        batches go on behind that. With `examples` in it, those are the pictures rather than the first clips.
+      after_batch: told of a stream's scores after each batch.
+    """
+    judge, gathered, done = judge or Judge(), {}, 0
     for name, batches in streams.items():
-        scores = gathered[name] = _Scores()
-        for ids, video, valid in batches:
-            _gather(scores, name, reconstruct, list(ids), video, np.asarray(valid, bool), codebook_size)
-            done += int(np.sum(valid))
+        scores = gathered[name] = start(name) if start else judge.new_scores()
+        done += len(scores.ids)
+        for batch in batches:
+            _gather(scores, name, batch, codebook_size, judge)
+            done += int(np.sum(batch[2]))
+            if after_batch is not None:
+                after_batch(name, scores)
             if progress is not None:
                 progress(done)
-        if not scores.psnr:
+        if not scores.ids:
             raise ValueError(f"stream {name!r} has no clips to evaluate; check its path")
-    return _results(gathered, codebook_size), [picture for scores in gathered.values() for picture in scores.pictures]
+    kept = (scores.examples.pictures() if scores.examples else scores.pictures for scores in gathered.values())
+    return _results(gathered, codebook_size), [picture for pictures in kept for picture in pictures]
 
 
-def _results(gathered: dict[str, _Scores], codebook_size: int | None) -> dict[str, Any]:
+def _results(gathered: dict[str, Scores], codebook_size: int | None) -> dict[str, Any]:
     counts = sum(scores.counts for scores in gathered.values())
     return {
-        "streams": {name: _summary(scores, codebook_size) for name, scores in gathered.items()},
-        "codebook": None if codebook_size is None else _codebook(counts),
+        "streams": {name: scores.summary(codebook_size) for name, scores in gathered.items()},
+        "codebook": None if codebook_size is None else codebook(counts),
         "protocol": dict(PROTOCOL),
     }
 
 
-def _gather(
-    scores: _Scores, name: str, reconstruct: Reconstruct, ids: list[str], video: Any, valid: np.ndarray, codebook_size: int | None
-) -> None:
+def _gather(scores: Scores, name: str, batch: Judged, codebook_size: int | None, judge: Judge) -> None:
     """Adds one batch."""
-    reconstruction, indices = reconstruct(video)
+    ids, video, valid, reconstruction, indices = batch
+    ids, valid = list(ids), np.asarray(valid, bool)
     if reconstruction.shape != video.shape:
         raise ValueError(f"stream {name!r}: videos {tuple(video.shape)} came back as {tuple(reconstruction.shape)}")
-    psnr, ssim, finite = map(np.asarray, _score(reconstruction, jax.device_put(video, reconstruction.sharding)))
+    original = jax.device_put(video, reconstruction.sharding)
+    values, finite = judge.frames(reconstruction, original)
     rows = np.flatnonzero(valid)
     for row in rows:
         if not finite[row]:
             raise ValueError(f"stream {name!r}: the reconstruction of clip {ids[row]!r} holds values that are not finite")
-        scores.psnr.append(psnr[row].astype(np.float64))
-        scores.ssim.append(ssim[row].astype(np.float64))
+        scores.add_clip(ids[row], {metric: value[row] for metric, value in values.items()})
     if codebook_size is not None:
         scores.counts = scores.counts + _counted(indices, valid, codebook_size, name)
-    wanted = rows[: PICTURES_PER_STREAM - len(scores.pictures)]
-    if len(wanted):
-        pixels_out = np.asarray(_to_uint8(reconstruction))
-        scores.pictures += [Picture(f"{name} / {ids[row]}", np.asarray(video[row]), pixels_out[row]) for row in wanted]
+    _add_sets(scores, judge, original, reconstruction, valid)
+    _keep_pictures(scores, name, ids, rows, values, (video, reconstruction))
 
 
-@jax.jit
-def _score(reconstruction: jax.Array, video: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """PSNR [b,t], SSIM [b,t], and whether a clip's reconstruction is finite [b]."""
-    finite = jnp.isfinite(reconstruction).all(axis=(1, 2, 3, 4))
-    x, y = (jnp.clip(reconstruction, -1.0, 1.0) + 1.0) / 2.0, video.astype(jnp.float32) / 255.0
-    return pixels.psnr(x, y), pixels.ssim(x, y), finite
+def _add_sets(scores: Scores, judge: Judge, original: jax.Array, reconstruction: jax.Array, valid: np.ndarray) -> None:
+    logits = {}
+    for metric in judge.of_sets:
+        fake, real = scores.sets[metric]
+        found, logits[metric] = judge.set_features(metric, reconstruction, False, valid)
+        fake.add(found)
+        if metric not in judge.known_originals:
+            real.add(judge.set_features(metric, original, True, valid)[0])
+    if scores.inception_score is not None:
+        if SCORED_WITH not in logits:
+            logits[SCORED_WITH] = judge.set_features(SCORED_WITH, reconstruction, False, valid)[1]
+        scores.inception_score.add(logits[SCORED_WITH])
+
+
+def _keep_pictures(
+    scores: Scores,
+    name: str,
+    ids: list[str],
+    rows: np.ndarray,
+    values: dict[str, np.ndarray],
+    videos: tuple[np.ndarray, jax.Array],
+) -> None:
+    """The first clips, or those that are examples."""
+    if scores.examples is None:
+        wanted = {row: [] for row in rows[: PICTURES_PER_STREAM - len(scores.pictures)]}
+    else:
+        quality = {row: float(values["psnr"][row].mean()) if "psnr" in values else 0.0 for row in rows}
+        wanted = {row: roles for row in rows if (roles := scores.examples.wants(ids[row], quality[row]))}
+    if not wanted:
+        return
+    video, reconstruction = videos
+    shown = np.asarray(reconstruction if reconstruction.dtype == jnp.uint8 else _to_uint8(reconstruction))
+    for row, roles in wanted.items():
+        picture = Picture(f"{name} / {ids[row]}", np.asarray(video[row]), shown[row])
+        if scores.examples is None:
+            scores.pictures.append(picture)
+        else:
+            scores.examples.add(roles, quality[row], picture)
 
 
 _to_uint8 = jax.jit(to_uint8)
@@ -149,27 +189,3 @@ def _counted(indices: jax.Array | None, valid: np.ndarray, codebook_size: int, n
         outside = expected - counts.sum()
         raise ValueError(f"stream {name!r}: {outside} codes lie outside 0..{codebook_size - 1}; check codebook_size")
     return counts
-
-
-def _summary(scores: _Scores, codebook_size: int | None) -> dict[str, Any]:
-    by_frame = itertools.zip_longest(*scores.psnr, fillvalue=np.nan)
-    return {
-        "clips": len(scores.psnr),
-        "frames": sum(map(len, scores.psnr)),
-        "psnr": float(np.mean(np.concatenate(scores.psnr))),
-        "ssim": float(np.mean(np.concatenate(scores.ssim))),
-        "psnr_per_frame": [float(np.nanmean(values)) for values in by_frame],
-        "codebook": None if codebook_size is None else _codebook(scores.counts),
-    }
-
-
-def _codebook(counts: np.ndarray) -> dict[str, Any]:
-    """What the counts [codebooks, size] say; the code of one codebook is not that of another with the same index."""
-    measures = {"usage": usage.usage, "perplexity": usage.perplexity, "entropy_bits": usage.entropy_bits}
-    return {
-        "codebooks": len(counts),
-        "size": counts.shape[1],
-        "codes_counted": int(counts.sum()),
-        **{name: float(np.mean([measure(one) for one in counts])) for name, measure in measures.items()},
-        "dead_codes": sum(map(usage.dead_codes, counts)),
-    }

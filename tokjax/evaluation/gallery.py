@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
 from PIL import Image
 
-from tokjax.evaluation.evaluator import Picture
+from tokjax.evaluation.examples import Picture
 
 GAIN = 4  # of the shown difference
 GAP = 4  # transparent pixels between the parts of a strip
@@ -42,7 +42,8 @@ def _still(picture: Picture) -> str:
         f"<div>{_element(_encoded(image, 'PNG'), image.size, f'{picture.name}, {label}')}<small>{label}</small></div>"
         for image, label in zip(images, LABELS, strict=True)
     ]
-    return _figure(picture.name, f'<div class="three">{"".join(parts)}</div>')
+    body = f'<div class="frames" tabindex="0"><div class="three">{"".join(parts)}</div></div>'
+    return _figure(picture.name, body, picture.note)
 
 
 def _moving(picture: Picture) -> str:
@@ -57,8 +58,9 @@ def _moving(picture: Picture) -> str:
         image = _element(_encoded(strip, "WEBP"), part, f"{picture.name}, frame {index + 1}")
         stills.append(f"<div>{image}<small>frame {index + 1}</small></div>")
     length = f"{frames} frames" if frames <= MOST_FRAMES else f"the first {MOST_FRAMES} of {frames} frames move"
-    body = f'{moving}<div class="three">{labels}</div><div class="stills">{"".join(stills)}</div>'
-    return _figure(f"{picture.name} ({length})", body)
+    shown = f'<div class="frames" tabindex="0"><div class="moving">{moving}<div class="three">{labels}</div></div>'
+    body = f'{_controls()}{shown}<div class="stills">{"".join(stills)}</div></div>'
+    return _figure(f"{picture.name} ({length})", body, picture.note)
 
 
 def _strip(original: np.ndarray, reconstruction: np.ndarray) -> Image.Image:
@@ -91,5 +93,28 @@ def _element(uri: str, size: tuple[int, int], text: str) -> str:
     return f'<img{small} src="{uri}" alt="{escape(text, quote=True)}">'
 
 
-def _figure(caption: str, body: str) -> str:
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{body}</figure>"
+def _controls() -> str:
+    """What a keyboard reaches: the moving part on or off, and a width at which a phone shows details."""
+    boxes = (("play", " checked"), ("larger", ""))
+    labels = (f'<label><input type="checkbox" class="{name}"{state}/>{name}</label>' for name, state in boxes)
+    return f'<div class="controls">{"".join(labels)}</div>'
+
+
+def _figure(caption: str, body: str, note: str = "") -> str:
+    about = f"<p>{escape(note[:1].upper() + note[1:])}</p>" if note else ""
+    return f'<figure class="clip"><figcaption>{escape(caption)}</figcaption>{about}{body}</figure>'
+
+
+def map_gallery(maps: Mapping[str, np.ndarray]) -> str:
+    """Latents as colours, uint8 [t,h,w,3] by the clip's name: the times side by side, with sharp pixels."""
+    if not maps:
+        return ""
+    note = (
+        "The three main directions in which the latents of a clip vary are its red, green and blue, from left to right in time."
+    )
+    figures = []
+    for name, frames in maps.items():
+        strip = Image.fromarray(np.concatenate([np.pad(one, ((0, 0), (0, 1), (0, 0))) for one in frames], axis=1))
+        image = f'<img class="small" src="{_encoded(strip, "PNG")}" alt="{escape(f"{name}, latents", quote=True)}">'
+        figures.append(_figure(name, f'<div class="frames" tabindex="0">{image}</div>'))
+    return f"<h2>Latents</h2><p>{note}</p>" + "".join(figures)

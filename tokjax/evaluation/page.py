@@ -38,6 +38,7 @@ figure { margin: 0; }
 .plot .axis { stroke: var(--soft); }
 .plot .tick { fill: var(--soft); font-size: 11px; font-variant-numeric: tabular-nums; }
 .dot { fill: currentColor; }
+.bar { fill: currentColor; fill-opacity: .8; }
 .spot { fill: transparent; }
 .spot:hover { fill: currentColor; fill-opacity: .3; }
 .s0, .s3 { color: var(--accent); } .s1, .s4 { color: var(--ink); } .s2, .s5 { color: var(--soft); }
@@ -50,6 +51,13 @@ img { display: block; width: 100%; height: auto; }
 .small { image-rendering: pixelated; }
 .three { display: grid; grid-template-columns: repeat(3, 1fr); gap: 1px 4px; }
 .stills { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 8px 20px; margin-top: 8px; }
+.controls { display: flex; gap: 4px 20px; font-size: 14px; margin: 4px 0; }
+.controls label { display: inline-flex; align-items: center; gap: 6px; min-height: 28px; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+.clip:has(.play:not(:checked)) .moving { display: none; }
+.clip:has(.larger:checked) .frames > * { min-width: 900px; }
+.frames { overflow-x: auto; }
+@media (max-width: 600px) { main { padding: 24px 14px 60px; } dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; } }
 """
 
 

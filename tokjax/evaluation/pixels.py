@@ -27,14 +27,15 @@ def psnr(x: jax.Array, y: jax.Array) -> jax.Array:
     Raises:
       ValueError: shapes that differ or are not [b,t,h,w,c], or values that are not floats.
     """
-    x, y = _floats(x, y)
+    x, y = floats(x, y)
     return -10.0 * jnp.log10(jnp.mean(jnp.square(x - y), axis=(2, 3, 4)) + EPSILON)
 
 
-def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
+def ssim(x: jax.Array, y: jax.Array, pooled: bool = True) -> jax.Array:
     """Structural similarity of each frame (Wang et al. 2004), mean over positions and then colour channels.
 
-    Frames are average-pooled by f = max(1, round(shorter side / 256)), halves to even, rows and columns left over dropped.
+    Frames are average-pooled by f = max(1, round(shorter side / 256)), halves to even, rows and columns left over dropped. With
+    `pooled` False they stay as they are.
     Each channel then meets an 11 x 11 Gaussian window of sigma 1.5 that stays inside the frame; constants 0.01 and 0.03, range 1.
 
     Args:
@@ -46,24 +47,36 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     Raises:
       ValueError: as `psnr`, or frames smaller than the window.
     """
-    x, y = _floats(x, y)
-    h, w = x.shape[2:4]
-    if min(h, w) < WINDOW:
-        raise ValueError(f"SSIM needs frames of at least {WINDOW} x {WINDOW} pixels, and these have {h} x {w}")
-    x, y = _pooled(x), _pooled(y)
+    x, y = check_frames(x, y, WINDOW)
+    if pooled:
+        x, y = _pooled(x), _pooled(y)
     # Variances do not change when a constant is taken away, and lose fewer digits when it is the mean.
     mean_x, mean_y = jnp.mean(x, axis=(2, 3), keepdims=True), jnp.mean(y, axis=(2, 3), keepdims=True)
     x, y = x - mean_x, y - mean_y
     mu_x, mu_y, xx, yy, xy = _blurred(jnp.stack([x, y, x * x, y * y, x * y]))
     var_x, var_y, covariance = xx - mu_x**2, yy - mu_y**2, xy - mu_x * mu_y
-    mu_x, mu_y = mu_x + mean_x, mu_y + mean_y
+    return similarity(mu_x + mean_x, mu_y + mean_y, var_x, var_y, covariance)
+
+
+def similarity(mu_x: jax.Array, mu_y: jax.Array, var_x: jax.Array, var_y: jax.Array, covariance: jax.Array) -> jax.Array:
+    """SSIM of each frame [b,t] from the moments [b,t,h,w,c] at all positions, for values in 0..1."""
     c1, c2 = 0.01**2, 0.03**2
     structure = (2 * covariance + c2) / (var_x + var_y + c2)
     luminance = (2 * mu_x * mu_y + c1) / (mu_x**2 + mu_y**2 + c1)
     return jnp.mean(luminance * structure, axis=(2, 3, 4))
 
 
-def _floats(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+def check_frames(x: jax.Array, y: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
+    """As `floats`. Raises ValueError for frames smaller than a window of so many pixels too."""
+    x, y = floats(x, y)
+    h, w = x.shape[2:4]
+    if min(h, w) < window:
+        raise ValueError(f"SSIM needs frames of at least {window} x {window} pixels, and these have {h} x {w}")
+    return x, y
+
+
+def floats(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both as float32. Raises ValueError: see `psnr`."""
     if x.ndim != 5 or x.shape != y.shape:
         raise ValueError(f"two videos of one shape [b,t,h,w,c] are compared, not {tuple(x.shape)} and {tuple(y.shape)}")
     if not (jnp.issubdtype(x.dtype, jnp.floating) and jnp.issubdtype(y.dtype, jnp.floating)):

@@ -42,6 +42,21 @@ def line_plot(title: str, series: dict[str, Points], x_label: str, log: bool = F
     return f'<figure class="plot"><h3>{heading}</h3>{_legend(series) if len(series) > 1 else ""}{svg}</figure>'
 
 
+def bar_plot(title: str, values: Sequence[float], x_label: str) -> str:
+    """A figure of bars side by side, from 0 up, with a hover text at each."""
+    ticks = linear_ticks(0.0, max(values) or 1.0, 4)
+    to_y, width = _scale(0.0, ticks[-1], HEIGHT - BOTTOM, TOP), (WIDTH - LEFT - RIGHT) / len(values)
+    bars = []
+    for i, value in enumerate(values):
+        top, hover = to_y(value), escape(f"{value:.3%}, bar {i + 1} of {len(values)}")
+        place = f'x="{LEFT + i * width:.2f}" width="{max(0.5, width - 1):.2f}" y="{top:.1f}" height="{HEIGHT - BOTTOM - top:.1f}"'
+        bars.append(f'<rect class="bar" {place}><title>{hover}</title></rect>')
+    body = _axes([], ticks, float, to_y, x_label) + f'<g class="s0">{"".join(bars)}</g>'
+    label = escape(f"{title} by {x_label}", quote=True)
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{body}</svg>'
+    return f'<figure class="plot"><h3>{escape(title)}</h3>{svg}</figure>'
+
+
 def linear_ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
     """About `count` round numbers that enclose low..high; with `whole`, whole numbers inside low..high instead."""
     if high == low:

@@ -9,10 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tokjax.evaluation.evaluator import Picture
-from tokjax.evaluation.gallery import gallery
+import numpy as np
+
+from tokjax.evaluation.comparison import SHOWN, value_of
+from tokjax.evaluation.examples import Picture
+from tokjax.evaluation.gallery import gallery, map_gallery
 from tokjax.evaluation.page import page
-from tokjax.evaluation.plots import line_plot
+from tokjax.evaluation.plots import bar_plot, line_plot
 
 LOG_SPREAD = 100  # a positive series whose values span this ratio gets a logarithmic axis
 LONGEST_INLINE = 8  # entries of a dict inside a section; a longer one is folded
@@ -23,6 +26,7 @@ def write_report(
     evaluation: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]] = (),
     pictures: Sequence[Picture] = (),
+    maps: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes the page to `path`, all of it or nothing.
 
@@ -30,10 +34,12 @@ def write_report(
       evaluation: what `evaluate` returned; further sections (model, versions, ...) are dicts, shown entry by entry.
       history: rows with `step` and scalars, of training ("loss") and of evaluations ("validation/images/psnr"), in any order.
       pictures: clips to show; those of one frame as images, others moving.
+      maps: latents of some of them as colours, uint8 [t,h,w,3] by name.
     """
     name = evaluation.get("model", {}).get("name", "")
     title = f"Evaluation of {name}" if name else "Evaluation"
-    parts = [_headline(evaluation), _sections(evaluation), _frames(evaluation["streams"]), _curves(history), gallery(pictures)]
+    parts = [_headline(evaluation), _warnings(evaluation), _sections(evaluation), _frames(evaluation["streams"])]
+    parts += [_codes(evaluation), _curves(history), gallery(pictures), map_gallery(maps or {})]
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(page(title, parts), encoding="utf-8")
@@ -43,23 +49,37 @@ def write_report(
 def _headline(evaluation: Mapping[str, Any]) -> str:
     """One row a stream, and a sentence on the codebook over all of them."""
     streams, codebook = evaluation["streams"], evaluation.get("codebook")
-    shown = ("psnr", "ssim", "clips", "frames", "psnr_per_frame", "codebook")
+    shown = ("psnr", "ssim", "clips", "frames", "psnr_per_frame", "codebook", "sample_ids")
     more = [key for key in dict.fromkeys(key for one in streams.values() for key in one) if key not in shown]
-    head = ["stream", "PSNR <small>dB</small>", "SSIM", "clips", "frames", *(escape(_spaced(key)) for key in more)]
+    names = (escape(SHOWN[key][0] if key in SHOWN else _spaced(key)) for key in more)
+    head = ["stream", "PSNR <small>dB</small>", "SSIM", "clips", "frames", *names]
     head += ["codebook usage", "perplexity"] if codebook else []
     rows = [_cells("th", head)]
     for name, one in streams.items():
         cells = [
             escape(name),
-            f"<b>{one['psnr']:.2f}</b>",
-            f"<b>{one['ssim']:.4f}</b>",
+            _bold(one, "psnr"),
+            _bold(one, "ssim"),
             f"{one['clips']:,}",
             f"{one['frames']:,}",
         ]
-        cells += [escape(_text(one.get(key, ""))) for key in more]
+        cells += [_bold(one, key) if key in SHOWN else escape(_text(one.get(key, ""))) for key in more]
         cells += [f"{one['codebook']['usage']:.1%}", f"{one['codebook']['perplexity']:,.1f}"] if codebook else []
         rows.append(_cells("td", cells))
     return f'<div class="wide"><table>{"".join(rows)}</table></div>' + (_codebook(codebook) if codebook else "")
+
+
+def _bold(one: Mapping[str, Any], metric: str) -> str:
+    """A metric's value; a star marks one that has a warning."""
+    value = value_of(one, metric)
+    if value is None:
+        return ""
+    marked = isinstance(one[metric], Mapping) and one[metric].get("warning")
+    return f"<b>{value:.{SHOWN[metric][1]}f}</b>{'*' if marked else ''}"
+
+
+def _warnings(evaluation: Mapping[str, Any]) -> str:
+    return "".join(f"<p><strong>Note</strong> {escape(text)}</p>" for text in evaluation.get("warnings", ()))
 
 
 def _codebook(book: Mapping[str, Any]) -> str:
@@ -77,7 +97,7 @@ def _cells(tag: str, cells: Sequence[str]) -> str:
 
 def _sections(evaluation: Mapping[str, Any]) -> str:
     """Everything else that the evaluation says: each dict as a list of its entries, single values under "run"."""
-    rest = {key: value for key, value in evaluation.items() if key not in ("streams", "codebook")}
+    rest = {key: value for key, value in evaluation.items() if key not in ("streams", "codebook", "warnings")}
     sections = {key: value for key, value in rest.items() if isinstance(value, Mapping)}
     single = {key: value for key, value in rest.items() if key not in sections}
     if single:
@@ -114,11 +134,21 @@ def _spaced(name: str) -> str:
 
 
 def _frames(streams: Mapping[str, Any]) -> str:
-    series = {name: list(enumerate(one["psnr_per_frame"], 1)) for name, one in streams.items() if len(one["psnr_per_frame"]) > 1}
+    by_frame = {name: one.get("psnr_per_frame", ()) for name, one in streams.items()}
+    series = {name: list(enumerate(values, 1)) for name, values in by_frame.items() if len(values) > 1}
     if not series:
         return ""
     title = "PSNR in dB" if len(series) > 1 else f"PSNR in dB, {next(iter(series))}"
     return f'<h2>By frame</h2><div class="plots">{line_plot(title, series, "frame")}</div>'
+
+
+def _codes(evaluation: Mapping[str, Any]) -> str:
+    """How unevenly the codes are used."""
+    shares = (evaluation.get("codebook") or {}).get("shares_by_rank")
+    if not shares:
+        return ""
+    plot = bar_plot("Share of all tokens", shares, "codes in equal groups, most frequent first")
+    return f'<h2>Codebook</h2><div class="plots">{plot}</div>'
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -12,7 +13,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tokjax.data.pipeline import evaluation_batches
 from tokjax.data.sources import Source, open_source
-from tokjax.evaluation.evaluator import Picture, evaluate
+from tokjax.evaluation.evaluator import evaluate
+from tokjax.evaluation.examples import Examples, Picture
+from tokjax.evaluation.judge import Judge
 from tokjax.models.values import to_float
 
 
@@ -23,6 +26,8 @@ def validate_model(
     mesh: Mesh,
     progress: Callable[[int], None] | None = None,
     open_with: Callable[[dict[str, Any]], Source] = open_source,
+    examples: bool = False,
+    judge: Judge | None = None,
 ) -> tuple[dict[str, Any], list[Picture]]:
     """Scores of the reconstruction from the mode of the latents, and a few pictures.
 
@@ -32,6 +37,8 @@ def validate_model(
       variables: the parameters, and the model's other collections where it has any.
       streams: `config.data.validation` as a plain dict.
       open_with: gives the source of a stream.
+      examples: the pictures are the best, the worst and a middling clip of each stream, rather than the first ones.
+      judge: the metrics; PSNR and SSIM where it is left out.
     """
     axes = mesh.shape["data"] * mesh.shape["fsdp"]
     by_clip = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
@@ -40,13 +47,18 @@ def validate_model(
         return _forward(model, mesh, variables, jax.make_array_from_callback(video.shape, by_clip, lambda index: video[index]))
 
     batches = {name: _padded(evaluation_batches(stream, open_with=open_with), axes) for name, stream in streams.items()}
-    return evaluate(reconstruct, batches, codebook_size=model.quantizer.codebook_size, progress=progress)
+    judge = judge or Judge()
+    start = (lambda _: dataclasses.replace(judge.new_scores(), examples=Examples())) if examples else None
+    how = {"codebook_size": model.quantizer.codebook_size, "progress": progress, "judge": judge, "start": start}
+    return evaluate(reconstruct, batches, **how)
 
 
 @partial(jax.jit, static_argnums=(0, 1))  # once for a run: its evaluations find the program compiled
 def _forward(model: Any, mesh: Mesh, variables: Any, video: jax.Array) -> tuple[jax.Array, jax.Array | None]:
     reconstruction, quantized = model.apply(variables, to_float(video))
-    return jax.lax.with_sharding_constraint((reconstruction, quantized.indices), NamedSharding(mesh, PartitionSpec()))
+    # What one process sees whole stays where it is, and is scored there.
+    place = PartitionSpec(("data", "fsdp")) if jax.process_count() == 1 else PartitionSpec()
+    return jax.lax.with_sharding_constraint((reconstruction, quantized.indices), NamedSharding(mesh, place))
 
 
 def _padded(

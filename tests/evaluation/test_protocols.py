@@ -1,0 +1,54 @@
+import pytest
+
+from tokjax.evaluation.protocols import METRICS, PROTOCOLS, ProtocolError, protocol_named, shortage
+
+
+def test_presets_say_what_the_papers_did():
+    vidtok, video, image = (PROTOCOLS[name] for name in ("vidtok", "omnitokenizer-video", "omnitokenizer-image"))
+    assert (vidtok.frames, vidtok.frame_rate, vidtok.clips, vidtok.resize, vidtok.resolution) == (
+        17,
+        30.0,
+        "all",
+        "short_side",
+        256,
+    )
+    assert (video.frames, video.frame_rate, video.clips, video.resize, video.half_range) == (17, 16.0, "centre", "stretch", True)
+    assert (image.resize, image.interpolation, image.samples, image.jpeg) == ("stretch", "bicubic", 50_000, 0)
+    assert PROTOCOLS["vidtok-whole"].frames == 0 and PROTOCOLS["imagenet-rfid-50k"].metrics[0] == "fid_tf1"
+    assert all(set(protocol.metrics) <= set(METRICS) and protocol.source for protocol in PROTOCOLS.values())
+
+
+def test_overrides_are_named_and_change_the_digest():
+    plain, none = protocol_named("vidtok")
+    changed, overrides = protocol_named("vidtok", ["frames=16", "resolution=256"], ["psnr"])
+    assert none == {} and overrides == {"frames": 16, "metrics": ("psnr",)}
+    assert changed.frames == 16 and changed.metrics == ("psnr",)
+    assert plain.digest() != changed.digest()
+    assert plain.digest() == protocol_named("vidtok", [], ["psnr"])[0].digest()
+    assert protocol_named("omnitokenizer-video", ["half_range=false"])[0].half_range is False
+
+
+def test_a_shortage_is_said():
+    assert shortage(PROTOCOLS["imagenet-rfid-50k"], {"images": 50_000}) == []
+    (sentence,) = shortage(PROTOCOLS["imagenet-rfid-50k"], {"images": 7})
+    assert sentence == "images: 7 samples, fewer than the 50,000 of imagenet-rfid-50k: not its numbers"
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "metrics", "message"),
+    [
+        ("vidtoc", [], [], "no protocol 'vidtoc'; did you mean 'vidtok'"),
+        ("vidtok", ["frame=3"], [], "'frame=3' sets nothing of a protocol; did you mean 'frames'"),
+        ("vidtok", ["frames"], [], "write KEY=VALUE"),
+        ("vidtok", ["frames=many"], [], "frames of a protocol takes a value of type int, not 'many'"),
+        ("vidtok", ["half_range=perhaps"], [], "takes a value of type bool"),
+        ("vidtok", ["frames=8"], [], "fvd_omnitokenizer needs clips of at least 9 frames, and these have 8"),
+        ("vidtok", ["clips=some"], [], "clips of a protocol is one of first, centre, all"),
+        ("vidtok", ["resolution=-1"], [], "cannot be negative"),
+        ("vidtok", ["samples=3"], [], "sets nothing of a protocol"),
+        ("vidtok", [], ["fid"], "no metric 'fid'"),
+    ],
+)
+def test_what_is_refused(name, overrides, metrics, message):
+    with pytest.raises(ProtocolError, match=message):
+        protocol_named(name, overrides, metrics)
