@@ -18,8 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tokjax.conversion.package import export
+    from tokjax.conversion.package import export, family_of
+    from tokjax.defaults import GENERATORS
+    from tokjax.generation.package import export_generator
 
+    if family_of(args.workdir) in GENERATORS:
+        export_generator(args.workdir, args.output, args.step)
+        print(f"wrote {args.output}; `tokjax generate {args.output} --tokenizer TOKENIZER -o samples` draws from it")
+        return 0
     export(args.workdir, args.output, args.step)
     print(f"wrote {args.output}; open it with tokjax.load({str(args.output)!r})")
     return 0
