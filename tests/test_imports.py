@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("data", "models", "quantizers", "losses", "training", "evaluation", "conversion", "commands")
+PARTS = ("data", "models", "quantizers", "losses", "training", "evaluation", "conversion", "commands", "generation", "sweep")
 
 # What the files of a part may import of ours; parts that are not named here are free, except of `commands`.
 ALLOWED = {
@@ -16,9 +16,11 @@ ALLOWED = {
     "models": {"models", "quantizers"},
     "quantizers": {"quantizers"},
     "losses": {"losses"},
-    "evaluation": set(PARTS) - {"training", "commands"},
-    "training": set(PARTS) - {"commands"},
-    "conversion": set(PARTS) - {"commands"},
+    "evaluation": set(PARTS) - {"training", "commands", "sweep"},
+    "training": set(PARTS) - {"commands", "sweep"},
+    "conversion": set(PARTS) - {"commands", "sweep"},
+    "generation": set(PARTS) - {"training", "commands", "sweep"},
+    "sweep": set(PARTS) - {"commands"},
 }
 COMPUTING = [
     *("models.tokenizer", "models.vidtok", "models.omnitokenizer", "models.cost"),

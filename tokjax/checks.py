@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tokjax.defaults import GENERATORS
 from tokjax.errors import nearest, require
+from tokjax.generator_checks import check_generator
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -37,6 +39,8 @@ def check_model(model: ConfigDict) -> None:
     Raises:
       ConfigError
     """
+    if model.family in GENERATORS:
+        return check_generator(model)
     choices = _CHOICES[model.family] | {"dtype": ("float32", "bfloat16")}
     for name, known in choices.items():
         _check_choice(f"config.model.{name}", model[name], known)

@@ -9,12 +9,15 @@ import sys
 from tokjax import __version__
 
 COMMANDS = {
-    "prepare": "make a data set: the offline sample, or shards from folders of images and videos",
+    "prepare": "make a data set: the offline sample, or shards from folders, lists and tables of images and videos",
+    "data": "look at data as a model will see it, and measure how fast it is read",
     "train": "train a tokenizer from an experiment file; resumes where it stopped",
     "evaluate": "score a trained tokenizer: one JSON and an HTML report with pictures",
     "reconstruct": "encode and decode a video or image file",
     "encode": "turn a video or image file into tokens (.npz)",
     "decode": "turn tokens (.npz) back into a video or image file",
+    "generate": "images and videos from a trained model of tokens",
+    "sweep": "train the rows of an ablation file, here or on a cluster, and write the paper's table",
     "export": "write a trained tokenizer as a directory that tokjax.load opens",
     "convert": "turn released PyTorch weights into a directory that tokjax.load opens, and back",
     "inspect": "parameters, latent shape, FLOPs and memory of a config, before anything is allocated",

@@ -9,10 +9,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tokjax.checks import check_clip, check_model
-from tokjax.defaults import defaults, stage, stages, stream
+from tokjax.defaults import GENERATORS, defaults, stage, stages, stream
 from tokjax.errors import ConfigError, nearest, require
+from tokjax.generator_checks import check_token_losses, check_token_stream
 from tokjax.known_keys import completed, refuse_unknown
 from tokjax.loss_checks import check_judges, check_losses
+from tokjax.stream_checks import check_stream
 from tokjax.training.stage_checks import check_borders, check_stages
 from tokjax.training.stages import stage_configs
 
@@ -44,7 +46,7 @@ def _validate_values(config: ConfigDict) -> None:
     for split in ("train", "validation"):
         for name, one in config.data[split].items():
             _validate_stream(one, f"config.data.{split}.{name}", config)
-    check_losses(config)
+    (check_token_losses if config.model.family in GENERATORS else check_losses)(config)
 
 
 _CHOICES = {
@@ -61,6 +63,7 @@ _CHOICES = {
 }
 _OPTIMIZERS = ("optimizer", "discriminator_optimizer")
 _CHOICES |= {f"{one}.name": ("adam", "adamw") for one in _OPTIMIZERS}
+_CHOICES |= {f"{one}.weight_decay_of": ("all", "kernels") for one in _OPTIMIZERS}
 _CHOICES |= {f"{one}.schedule": ("constant", "cosine", "omnitokenizer") for one in _OPTIMIZERS}
 _AT_LEAST_ONE = ("training.steps", "training.accumulation", "training.log_every", "training.evaluate_every")
 _AT_LEAST_ONE += ("training.checkpoint_every", "training.keep_checkpoints", "training.nonfinite_limit")
@@ -68,7 +71,7 @@ _AT_LEAST_ONE += ("training.batches_per_update", "discriminator.width", "discrim
 _OF_EACH = ("learning_rate_min", "warmup_steps", "warmup_from", "weight_decay", "clip_norm")
 _OF_LOSS = ("reconstruction", "laplace", "regularization", "perceptual", "adversarial", "image", "video", "lecam")
 _ABOVE_ZERO = tuple(f"{one}.{name}" for one in _OPTIMIZERS for name in ("learning_rate", "eps"))
-_ABOVE_ZERO += ("loss.perceptual_range", "loss.adaptive_limit")
+_ABOVE_ZERO += ("loss.perceptual_range", "loss.adaptive_limit", "data.slow_seconds")
 _AT_LEAST_ZERO = tuple(f"{one}.{name}" for one in _OPTIMIZERS for name in _OF_EACH)
 _AT_LEAST_ZERO += tuple(f"loss.{name}_weight" for name in (*_OF_LOSS, "feature_matching"))
 _AT_LEAST_ZERO += ("loss.adversarial_start", "loss.adversarial_ramp", "loss.discriminator_start")
@@ -110,21 +113,13 @@ def _leaves(node: ConfigDict, path: tuple[str, ...] = ()) -> list[tuple[tuple[st
 
 
 def _validate_stream(one: ConfigDict, path: str, config: ConfigDict) -> None:
-    kinds = ("images", "videos", "array_record")
-    require(one.kind in kinds, f"{path}.kind must be one of {', '.join(kinds)}, not {one.kind!r}")
-    require(one.crop in ("random", "centre"), f"{path}.crop must be random or centre, not {one.crop!r}")
-    require(one.frame_rule in ("exact", "vidtok"), f"{path}.frame_rule must be exact or vidtok, not {one.frame_rule!r}")
-    require(
-        one.frames >= 1 and one.batch >= 1 and 0 <= one.weight < math.inf,
-        f"{path} needs frames and batch of at least 1 and a weight of 0 or more",
-    )
-    require(one.kind != "images" or one.frames == 1, f"{path} is a stream of images, so frames must be 1, not {one.frames}")
+    check_stream(one, path)
+    if config.model.family in GENERATORS:
+        return check_token_stream(one, path, config)
+    require(one.kind != "tokens", f"{path} is a cache of tokens, which a tokenizer does not learn from; give it images or videos")
     check_clip(one.frames, one.resolution, path, config.model)
     if path.startswith("config.data.train"):
         check_judges(one.resolution, path, config)
-    require(
-        one.resolution <= (one.short_side or one.resolution), f"{path}.short_side is smaller than the crop of {one.resolution}"
-    )
     require(
         not path.startswith("config.data.train") or one.batch % config.training.accumulation == 0,
         f"{path}.batch is {one.batch}, which config.training.accumulation {config.training.accumulation} does not divide",

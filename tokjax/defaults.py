@@ -83,7 +83,46 @@ OMNITOKENIZER = {
     "quantizer": QUANTIZER,
 }
 
+LANGUAGE_MODEL = {
+    "family": "language_model",
+    "mode": "sound",  # or "published", OmniTokenizer's words and sequences, see tokjax.generation.language_model
+    "block": "modern",  # or "published", see tokjax.generation.decoder_block
+    "grid": (1, 32, 32),  # frames, rows and columns of a sample's codes
+    "codes": 8192,
+    "factors": (),  # sound mode: large codebooks are written in digits of these bases, such as (512, 512)
+    "classes": 0,  # 0 without
+    "condition_dropout": 0.1,  # how often the class is left out in training, which guidance needs
+    "start_token": False,  # published mode: whether there is one, and whether the class comes before it
+    "class_first": False,
+    "positions": 0,  # published block: length of the table; 0 takes as many as training needs
+    "width": 1536,
+    "depth": 24,
+    "heads": 16,
+    "dtype": "float32",  # of the computation; parameters are always float32
+    "remat": False,  # recompute each block in the backward pass instead of storing it
+}
+
+DIFFUSION = {
+    "family": "diffusion",
+    "grid": (1, 32, 32),  # frames, rows and columns of a sample's latents
+    "channels": 8,  # of the latents
+    "patch": 2,  # latents along the side of a patch
+    "temporal": False,  # every second block attends along time (Latte)
+    "classes": 0,  # 0 without
+    "condition_dropout": 0.1,  # how often the class is left out in training, which guidance needs
+    "prediction": "noise",  # or "flow" for flow matching
+    "learned_range": True,  # learn the variance of steps too; not with flow matching
+    "scaling": 0.0,  # factor of the latents, published 0.18215; 0 takes the mean and deviation of each channel
+    "width": 1152,
+    "depth": 28,
+    "heads": 16,
+    "dtype": "float32",  # of the products within blocks; parameters are always float32
+    "remat": False,  # recompute each block in the backward pass instead of storing it
+}
+
 MODELS = {"vidtok": VIDTOK, "omnitokenizer": OMNITOKENIZER}
+GENERATORS = {"language_model": LANGUAGE_MODEL, "diffusion": DIFFUSION}  # of tokens, trained on what a tokenizer has made
+FAMILIES = MODELS | GENERATORS
 
 OPTIMIZER = {
     "name": "adam",  # "adam" or "adamw"
@@ -97,6 +136,7 @@ OPTIMIZER = {
     "b2": 0.999,
     "eps": 1e-8,
     "weight_decay": 0.0,
+    "weight_decay_of": "all",  # parameters, or "kernels", the matrices of linear layers and convolutions alone
     "clip_norm": 20.0,  # 0 does not clip
 }
 
@@ -104,10 +144,12 @@ RUN = {
     # For fine-tuning: an export (`tokjax export`, `tokjax convert`) or a workdir whose weights a run begins with.
     "start_from": "",
     "data": {
+        "tokenizer": "",  # for models of tokens: a tokenizer that makes them while training, from streams of images or videos
         "train": {},
         "validation": {},
         "workers": 0,  # processes that decode; 0 decodes in threads of the training process
         "bad_share": 0.1,  # a run stops when more than this share of a stream's records cannot be read
+        "slow_seconds": 10.0,  # records that take longer to read and decode are listed in slow_records.jsonl
     },
     "loss": {
         "reconstruction": "l1",  # or "l2"
@@ -164,6 +206,10 @@ RUN = {
         "checkpoint_every": 500,
         "keep_checkpoints": 3,
         "nonfinite_limit": 1,  # steps in a row with a loss or gradient that is not finite before the run stops
+        "evaluation_metrics": (),  # besides PSNR and SSIM, names of tokjax.evaluation.protocols.METRICS
+        "evaluation_weights": (),  # files of the networks that those need, made by `tokjax convert perceptual`
+        # Such as "validation/videos/psnr": the checkpoint that is best by it is kept, and named in the workdir's best.json.
+        "best_metric": "",
     },
     "stages": {},  # of progressive training, made by `stages`; none trains in one go
     "mesh": {"data": -1, "fsdp": 1, "context": 1},  # -1: all devices that remain
@@ -174,15 +220,16 @@ def defaults(family: str = "vidtok") -> ConfigDict:
     """Every key there is for a model family, with the value used where an experiment says nothing."""
     from ml_collections import ConfigDict  # here, so that the plain dicts above serve where it is not installed
 
-    return ConfigDict({"name": "", "seed": 0, "model": MODELS[family]} | RUN)
+    return ConfigDict({"name": "", "seed": 0, "model": FAMILIES[family]} | RUN)
 
 
 def stream(kind: str, path: str, **changes: Any) -> ConfigDict:
     """One data stream.
 
     Args:
-      kind: "images" (a folder tree), "videos" (a folder, with or without a CSV table) or "array_record" (a glob of shards).
-      path: the folder or glob.
+      kind: "images" or "videos" (a folder tree, with or without a list), "array_record" (shards of `tokjax prepare`), "tfds"
+        or, for models of tokens, "tokens" (a cache of `tokjax encode --data`).
+      path: the folder; of shards also a glob, here or in a bucket (gs://); of tfds the folder of a version of a data set.
       **changes: any of the keys below.
     """
     from ml_collections import ConfigDict
@@ -191,16 +238,27 @@ def stream(kind: str, path: str, **changes: Any) -> ConfigDict:
         {
             "kind": kind,
             "path": path,
-            "table": "",  # videos: a CSV with a column `videos`, paths relative to `path`; "" takes every video below `path`
+            # images and videos: a list of paths below `path`, of the formats in tokjax.data.lists; "" takes every file
+            "table": "",
+            "split": "train",  # of a data set of tfds
             "weight": 1.0,  # how often this stream is drawn, relative to the others; 0 leaves it out
             "batch": 8,  # clips per step over all devices
             "frames": 1,
             "frame_rate": 0.0,  # frames per second after sampling; 0 keeps the file's own
-            "frame_rule": "exact",  # "exact" keeps the interval; "vidtok" is the published rule with its end point one frame late
+            "stride": 1,  # with frame_rate 0: every so many-th frame
+            # "exact" keeps the interval; "vidtok" is the published rule with its end point one frame late; "omnitokenizer" thins
+            # a video out to frame_rate, rounding down, and takes a window of it, in evaluation the one in the middle
+            "frame_rule": "exact",
+            "short_clips": "repeat",  # videos too short for a clip repeat their last frame; or "drop": others are drawn
+            "whole": False,  # validation only: every video whole, in clips that follow each other
             "resolution": 64,  # height and width of the square crop
             "short_side": 0,  # the shorter side is resized to this first; 0 means `resolution`
-            "crop": "random",  # "random" or "centre"
+            "resize": "bilinear",  # or "bicubic"; both smooth when they shrink
+            # "random", "centre", "squash" (the whole frame becomes a square) or "random_area" (a share of the frame, resized)
+            "crop": "random",
+            "crop_area": (0.5, 1.0),  # of random_area
             "flip": True,  # half of the clips are mirrored left-right
+            "colour_jitter": 0.0,  # brightness, contrast and saturation are changed by up to this share
         }
     )
     config.update(changes)

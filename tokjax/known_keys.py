@@ -6,10 +6,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tokjax.defaults import MODELS, defaults, stream
+from tokjax.defaults import FAMILIES, defaults, stream
 from tokjax.errors import nearest, require
 
-_TEXTS = ("freeze",)  # tuples that are empty by default and hold texts rather than whole numbers
+# Tuples that are empty by default and hold texts rather than whole numbers.
+_TEXTS = ("freeze", "evaluation_metrics", "evaluation_weights")
 
 
 def reference_for(config: ConfigDict) -> ConfigDict:
@@ -19,8 +20,8 @@ def reference_for(config: ConfigDict) -> ConfigDict:
       ConfigError: no family, or one that does not exist.
     """
     family = _section(_section(config, "model"), "family", "")
-    hint = nearest(str(family), MODELS)
-    require(family in tuple(MODELS), f"config.model.family must be one of {', '.join(MODELS)}, not {family!r}{hint}")
+    hint = nearest(str(family), FAMILIES)
+    require(family in tuple(FAMILIES), f"config.model.family must be one of {', '.join(FAMILIES)}, not {family!r}{hint}")
     reference = defaults(family)
     for split in ("train", "validation"):
         for name in _section(_section(config, "data"), split):
@@ -42,7 +43,7 @@ def refuse_unknown(config: ConfigDict) -> None:
 
 def completed(config: ConfigDict) -> ConfigDict:
     """The config with the defaults of keys it lacks, as one does that was written before they existed."""
-    if _section(_section(config, "model"), "family", "") not in tuple(MODELS):
+    if _section(_section(config, "model"), "family", "") not in tuple(FAMILIES):
         return config  # nothing to complete it from; `tokjax.config.validate` says so
 
     def fill(node: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_an_interrupt_is_code_130(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tokjax.conversion.package.export", interrupted)
+    monkeypatch.setattr("tokjax.conversion.package.family_of", interrupted)
     assert cli.main(["export", "run", "--output", "out"]) == 130
     assert capsys.readouterr().err == "tokjax: interrupted\n"
 
@@ -75,7 +75,7 @@ def test_too_little_device_memory_is_a_sentence_that_says_what_to_do(capsys, mon
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr("tokjax.conversion.package.export", lambda *_: json.loads("{"))
+    monkeypatch.setattr("tokjax.conversion.package.family_of", lambda *_: json.loads("{"))
     with pytest.raises(ValueError, match="Expecting property name"):
         cli.main(["export", "run", "--output", "out"])
 

@@ -56,7 +56,7 @@ def assert_same_pixels(found, expected):
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize(("causality", "frames"), [("causal", 1), ("causal_v1_1", 10)])
+@pytest.mark.parametrize(("causality", "frames"), [("causal", 1), pytest.param("causal_v1_1", 10, marks=pytest.mark.slow)])
 def test_a_stream_is_the_whole_video(causality, frames):
     tokenizer, video = tokenizer_of(causality), noise(frames)
     whole = tokenizer.encode(video[None])

@@ -23,6 +23,7 @@ def measured(*cases: str) -> dict:
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_layers_gather_parameters_and_never_clips():
     """Two that compile quickly; and of the states of published models, discriminators too, each of 8 devices has an eighth."""
     found = measured("levels", "few windows", "states")

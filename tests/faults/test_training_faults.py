@@ -176,6 +176,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_it_is_intact(data, un
     assert_same_end(workdir, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_run_ends_bitwise_the_same_from_the_older_one(data, undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run")
     newest = workdir / "checkpoints" / str(LAST)

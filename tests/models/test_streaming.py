@@ -59,6 +59,7 @@ def test_chunks_of_every_size(causality, factor, latents):
     in_chunks_equals_at_once(causality, factor, latents * factor)
 
 
+@pytest.mark.slow
 def test_a_length_that_is_padded_in_front_comes_back_the_same_in_chunks():
     one, video = tokenizer("causal_v1_1"), clip(14, batch=2)
     whole = one.reconstruct(video)
@@ -99,6 +100,7 @@ def test_memory_does_not_grow_with_the_length():
     assert temporary_bytes(whole, variables, latents(129)) > 2 * long  # at once, activations do grow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causality", CAUSAL)
 @pytest.mark.parametrize("known", [True, False])
 def test_a_video_that_comes_frame_by_frame(causality, known):
@@ -119,6 +121,7 @@ def test_a_video_that_comes_frame_by_frame(causality, known):
     assert np.abs(again.astype(int) - one.decode(whole).astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_length_that_nobody_knew_is_filled_up_at_its_end():
     one, video = tokenizer("causal_v1_1", 2), clip(8)
     encoder, decoder = ChunkEncoder(one), ChunkDecoder(one)

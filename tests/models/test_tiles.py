@@ -75,6 +75,7 @@ def pasted(there, new, start, axis):
     return np.moveaxis(np.concatenate([there[:start], mixed, new[common:]]), 0, axis)
 
 
+@pytest.mark.slow
 def test_encoding_blends_moments_and_decoding_blends_pixels():
     """12 x 10 latents in tiles of 8 x 8, which begin at rows 0 and 4 and columns 0 and 2."""
     tokenizer = tiny_tokenizer("fsq")

@@ -87,6 +87,7 @@ def test_a_layer_fed_in_chunks_of_any_size_gives_what_it_gives_at_once(name, cau
         np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_last_frame_of_a_chunk_waits_for_its_neighbour_only_where_it_is_interpolated():
     lengths = {}
     for causality in CAUSAL:

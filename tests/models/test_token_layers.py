@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tokjax.models.token_layers import Norm, PositionConvolution, Style
 from tokjax.models.transformer import WindowAttention
@@ -25,6 +26,7 @@ def test_the_sound_convolution_along_time_is_that_along_space():
     np.testing.assert_allclose(jnp.moveaxis(y, 3, 1), over_space.apply(variables, x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_grid_smaller_than_the_window_is_one_window():
     """It sees what it would see in the corner of a window whose other tokens are out of sight."""
     style = Style(heads=2, window=4)

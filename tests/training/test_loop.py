@@ -64,6 +64,7 @@ def test_each_logged_step_is_a_row(joint):
     assert [row["step"] for row in rows] == list(range(2, 61, 2))
     for row in rows:
         assert {"psnr", "reconstruction", "regularization", "kl", "gradient_norm", "nonfinite", "data_wait"} < row.keys()
+        assert 0 <= row["queue_depth"] <= 2 and row["bad_records"] == 0
         np.testing.assert_allclose(row["loss"], row["reconstruction"] + 1e-6 * row["regularization"], rtol=1e-6)
     assert {stream for stream, _ in seen} == {"images", "videos"} and len(seen) == 60
 
@@ -140,6 +141,7 @@ def test_how_long_and_with_how_many_workers_a_run_goes_may_change(short, tmp_pat
     assert finished_steps(workdir / "checkpoints") == [3, 6, 8]
 
 
+@pytest.mark.slow
 def test_a_start_that_failed_does_not_claim_the_workdir(short, tmp_path):
     config = short[1].copy_and_resolve_references()
     config.data.train.images.path = str(tmp_path / "misspelt")
@@ -161,6 +163,10 @@ def test_changed_data_is_refused(short, data, tmp_path):
     (folder / "images" / "00.jpg").unlink()
     with pytest.raises(DataError, match="the data of stream 'images' is not what this run was started with"):
         train(config, workdir)
+    with lock_workdir(workdir):
+        run = Run(config, workdir, accept_data_change=True)
+        run.close()
+    assert run.feed.fingerprints["images"] == run.batches.fingerprints["images"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_parameters(data, tmp_path):
@@ -174,6 +180,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_parameters(data, 
         train(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_left_out_and_listed_also_after_a_resume(data, tmp_path, caplog):
     folder = shutil.copytree(data, tmp_path / "data")
     (folder / "images" / "05.jpg").write_bytes(b"\xff\xd8 not an image")

@@ -109,6 +109,7 @@ def test_a_checkpoint_is_loaded_as_the_model_of_its_stage(staged):
     jax.tree.map(np.testing.assert_array_equal, codes.variables["params"], shadow)
 
 
+@pytest.mark.slow
 def test_an_export_is_of_one_stage_and_complete(staged, tmp_path):
     from tokjax.conversion.package import digest, export
 

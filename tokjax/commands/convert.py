@@ -6,8 +6,12 @@
   tokjax convert vidtok --to-diffusers models/kl -o for_diffusers
   tokjax convert omnitokenizer --checkpoint imagenet_k600.ckpt -o models/omni
   tokjax convert omnitokenizer --to-torch models/omni -o back.ckpt
+  tokjax convert language-model --checkpoint ucf_class_lm.ckpt --like experiments/generation.py:ucf_class -o models/lm
+  tokjax convert diffusion --checkpoint dit.pt --like experiments/generation.py:dit_xl_2 -o models/dit
   tokjax convert perceptual --vgg16 vgg16-397923af.pth --lpips vgg.pth -o weights/lpips_vgg16.npz
   tokjax convert perceptual --checkpoint vidtok_kl_causal_488_4chn.ckpt -o weights/lpips_vgg16.npz
+  tokjax convert perceptual --inception pt_inception-2015-12-05-6726825d.pth -o weights/inception.npz
+  tokjax convert perceptual --i3d i3d_pretrained_400.pt -o weights/i3d.npz
 
 Reading needs no PyTorch and never runs code that a checkpoint holds; writing .ckpt needs pip install "tokjax[torch]".
 """
@@ -28,17 +32,30 @@ _OMNITOKENIZER = """Turns a released OmniTokenizer checkpoint into a directory t
 A checkpoint holds the arguments of its training, but not whether attention added biases of positions. By the authors' README it
 did for imagenet_only, so: with relative positions and that in the file's name, yes; else no. --attention overrides this."""
 
-_PERCEPTUAL = """Makes the one file that config.loss.perceptual_weights_file names, of published weights.
+_PERCEPTUAL = """Makes a file of published weights that judge: for `tokjax evaluate --weights`, and for training the one that
+config.loss.perceptual_weights_file names.
 
 LPIPS needs a network that was trained on ImageNet (torchvision's vgg16-397923af.pth or alexnet-owt-7be5be79.pth) and five heads
 that its authors trained (vgg.pth or alex.pth, in weights/v0.1 of richzhang/PerceptualSimilarity). Released checkpoints of VidTok
-and OmniTokenizer hold both for VGG16."""
+and OmniTokenizer hold both for VGG16.
+
+FID needs pt_inception-2015-12-05-6726825d.pth (releases of mseitzer/pytorch-fid), FVD i3d_pretrained_400.pt (VideoGPT) or
+i3d_torchscript.pt (StyleGAN-V). A state dict, a TorchScript archive, .safetensors and .npz are read."""
+
+
+_GENERATOR = """Turns a released model of tokens into a directory that `tokjax generate` opens, and back.
+
+The row of an experiment file says which model it is; tensors that it lacks, does not know or has in another shape are refused.
+Masks of attention and the tokenizer that a language model's checkpoint carries are left out; of a checkpoint of diffusion the
+moving average is taken."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     families = parser.add_subparsers(dest="family", metavar="FAMILY", required=True)
     _add_vidtok(families)
     _add_omnitokenizer(families)
+    _add_generator(families, "language-model", "OmniTokenizer's language models", "experiments/generation.py:imagenet_class")
+    _add_generator(families, "diffusion", "DiT and Latte on OmniTokenizer's latents", "experiments/generation.py:dit_xl_2")
     _add_perceptual(families)
 
 
@@ -78,7 +95,7 @@ def _add_omnitokenizer(families: argparse._SubParsersAction) -> None:
 
 def _add_perceptual(families: argparse._SubParsersAction) -> None:
     perceptual = families.add_parser(
-        "perceptual", help="the weights of LPIPS, the perceptual loss", description=_PERCEPTUAL, epilog=__doc__
+        "perceptual", help="the weights that judge: of LPIPS, of FID and of FVD", description=_PERCEPTUAL, epilog=__doc__
     )
     perceptual.formatter_class = argparse.RawDescriptionHelpFormatter
     perceptual.set_defaults(convert=_convert_perceptual)
@@ -86,8 +103,21 @@ def _add_perceptual(families: argparse._SubParsersAction) -> None:
     what.add_argument("--vgg16", type=Path, metavar="FILE", help="torchvision's VGG16, trained on ImageNet")
     what.add_argument("--alexnet", type=Path, metavar="FILE", help="torchvision's AlexNet, trained on ImageNet")
     what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a released checkpoint that holds its perceptual network")
+    what.add_argument("--inception", type=Path, metavar="FILE", help="Inception-v3 of FID")
+    what.add_argument("--i3d", type=Path, metavar="FILE", help="I3D of FVD")
     perceptual.add_argument("--lpips", type=Path, metavar="FILE", help="the heads for that network: vgg.pth or alex.pth")
     perceptual.add_argument("-o", "--output", type=Path, required=True, help="a name that ends in .npz and does not exist yet")
+
+
+def _add_generator(families: argparse._SubParsersAction, name: str, text: str, row: str) -> None:
+    generator = families.add_parser(name, help=text, description=_GENERATOR, epilog=__doc__)
+    generator.formatter_class = argparse.RawDescriptionHelpFormatter
+    generator.set_defaults(convert=_convert_generator)
+    what = generator.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a .ckpt, .pt or .safetensors file")
+    what.add_argument("--to-torch", type=Path, metavar="MODEL", help="write this model as the original's .ckpt or .safetensors")
+    generator.add_argument("--like", metavar="FILE:VARIANT", help=f"an experiment's row that is the same model, such as {row}")
+    generator.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -132,13 +162,15 @@ def _vidtok_config(args: argparse.Namespace):
 def _row(like: str, family: str):
     """The config of an experiment's row that is a model of this family."""
     from tokjax.config import ConfigError, validate
+    from tokjax.defaults import GENERATORS
     from tokjax.experiment import load_experiment
 
     config = load_experiment(like)
     validate(config)
     if config.model.family != family:
+        file = "generation" if family in GENERATORS else family
         raise ConfigError(
-            f"{like} is a model of the family {config.model.family}, not {family}; give a row of experiments/{family}.py"
+            f"{like} is a model of the family {config.model.family}, not {family}; give a row of experiments/{file}.py"
         )
     config.model.dtype = "float32"  # rows train in lower precision; what is converted computes as published weights are compared
     return config
@@ -159,10 +191,32 @@ def _convert_omnitokenizer(args: argparse.Namespace) -> int:
     return 0
 
 
+def _convert_generator(args: argparse.Namespace) -> int:
+    import jax
+
+    from tokjax.config import ConfigError
+    from tokjax.conversion import generator_files
+
+    if args.to_torch:
+        if args.like:
+            raise ConfigError("--like belongs to --checkpoint; a model of ours has its own config")
+        print(f"wrote {generator_files.to_torch_file(args.to_torch, args.output)} tensors to {args.output}")
+        return 0
+    if not args.like:
+        raise ConfigError("a checkpoint does not say which model it is; give it as --like experiments/generation.py:VARIANT")
+    model = generator_files.convert_generator(args.checkpoint, args.output, _row(args.like, args.family.replace("-", "_")))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(model.variables["params"]))
+    print(f"read {args.checkpoint}: {model.config.model.family}, {parameters:,} parameters")
+    print(f"wrote {args.output}; `tokjax generate {args.output} --tokenizer TOKENIZER -o samples` draws from it")
+    return 0
+
+
 def _convert_perceptual(args: argparse.Namespace) -> int:
     from tokjax.config import ConfigError
     from tokjax.conversion import perceptual
 
+    if args.inception or args.i3d:
+        return _convert_judging(args)
     if (args.checkpoint is None) != (args.lpips is not None):
         raise ConfigError("--lpips goes with --vgg16 or --alexnet; a released checkpoint holds the heads itself")
     if args.checkpoint:
@@ -175,6 +229,23 @@ def _convert_perceptual(args: argparse.Namespace) -> int:
     name = about["network"]
     print(f"wrote LPIPS with {name}, digest {about['digest'][:16]}, to {args.output}")
     print(f"train with it: --config.loss.perceptual_weights_file={args.output} --config.loss.perceptual_network={name}")
+    return 0
+
+
+def _convert_judging(args: argparse.Namespace) -> int:
+    from tokjax.config import ConfigError
+    from tokjax.conversion.judging_networks import convert_network
+    from tokjax.conversion.perceptual import require_output
+
+    if args.lpips:
+        raise ConfigError("--lpips goes with --vgg16 or --alexnet; Inception and I3D have no heads")
+    require_output(args.output)
+    network, source = ("inception", args.inception) if args.inception else ("i3d", args.i3d)
+    about = convert_network(network, source, args.output)
+    for note in about["notes"]:
+        print(f"tokjax: warning: {note}", file=sys.stderr)
+    print(f"wrote {network}, digest {about['digest'][:16]}, to {args.output}")
+    print(f"judge with it: tokjax evaluate MODEL --data DIR --protocol NAME --weights {args.output}")
     return 0
 
 

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile", action="store_true", help="write a trace of 3 steps to WORKDIR/profile, and name their five largest costs"
     )
+    parser.add_argument(
+        "--accept-data-change", action="store_true", help="go on although files were added, removed or replaced since the start"
+    )
     parser.set_defaults(overrides=[])
 
 
@@ -48,9 +51,13 @@ def _train(config: object, args: argparse.Namespace) -> int:
         jax.distributed.initialize(args.coordinator, args.processes, args.process_id)
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute() / "compilations"))
+    from tokjax.training.device_time import recorded_use
     from tokjax.training.loop import Run
     from tokjax.training.workdir import lock_workdir
 
     args.workdir.mkdir(parents=True, exist_ok=True)
-    with lock_workdir(args.workdir) if jax.process_index() == 0 else contextlib.nullcontext():
-        return Run(config, args.workdir, args.profile).train()
+    leader = jax.process_index() == 0
+    with lock_workdir(args.workdir) if leader else contextlib.nullcontext():
+        run = Run(config, args.workdir, args.profile, args.accept_data_change)
+        with recorded_use(args.workdir, leader):
+            return run.train()

@@ -1,4 +1,5 @@
-"""Files of weights, in and out: what `torch.save` writes (.ckpt, .pt, .pth) and .safetensors, told apart by their content.
+"""Files of weights, told apart by their content: in and out what `torch.save` writes (.ckpt, .pt, .pth) and .safetensors, in
+also TorchScript archives.
 
 Reading needs no PyTorch, runs no code of the file's, and allocates nothing: arrays are views of the file, mapped into memory.
 """
@@ -18,6 +19,9 @@ from tokjax.conversion.torch_pickle import CheckpointError, StandIn
 from tokjax.training.workdir import flush
 
 __all__ = ["CheckpointError", "CheckpointFile", "StandIn", "read_checkpoint", "require_name", "write_state"]
+
+DEEPEST_MODULE = 30
+TABLES = ("state_dict", "ema", "model")  # of tensors in a training checkpoint, the one to use first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +60,27 @@ def _read(content: np.ndarray) -> Any:
 
 
 def _split(content: Any) -> CheckpointFile:
+    if isinstance(content, StandIn) and content.name.startswith("__torch__."):
+        content = _module_state(content)
     rest = content if isinstance(content, dict) else {}
-    state = rest.get("state_dict", rest)
+    state = next((rest[name] for name in TABLES if isinstance(rest.get(name), dict)), rest)
     if not isinstance(state, dict) or not any(isinstance(value, np.ndarray) for value in state.values()):
         raise CheckpointError("holds no state dict: a table of names and tensors")
     tensors = {str(name): value for name, value in state.items() if isinstance(value, np.ndarray)}
-    return CheckpointFile(tensors, {} if state is rest else {name: value for name, value in rest.items() if name != "state_dict"})
+    return CheckpointFile(tensors, {} if state is rest else {name: value for name, value in rest.items() if value is not state})
+
+
+def _module_state(module: StandIn, depth: int = 0) -> dict[str, np.ndarray]:
+    """The state dict of a TorchScript archive: arrays among the attributes of its modules, by dotted name."""
+    if depth > DEEPEST_MODULE:
+        raise CheckpointError("is damaged: its modules hold one another")
+    found = {}
+    for name, value in (module.state if isinstance(module.state, dict) else {}).items():
+        if isinstance(value, np.ndarray):
+            found[str(name)] = value
+        elif isinstance(value, StandIn):
+            found |= {f"{name}.{inner}": array for inner, array in _module_state(value, depth + 1).items()}
+    return found
 
 
 def require_name(path: Path) -> None:
@@ -80,8 +99,10 @@ def require_name(path: Path) -> None:
         _import_torch(path)
 
 
-def write_state(path: Path, tensors: Mapping[str, np.ndarray], rest: Mapping[str, Any] | None = None) -> None:
-    """Writes a state dict, whole or not at all: .safetensors, or .ckpt with the tensors under `state_dict` and `rest` beside it.
+def write_state(
+    path: Path, tensors: Mapping[str, np.ndarray], rest: Mapping[str, Any] | None = None, table: str = "state_dict"
+) -> None:
+    """Writes a state dict, whole or not at all: .safetensors, or .ckpt with the tensors under `table` and `rest` beside it.
 
     Raises:
       CheckpointError: see `require_name`.
@@ -92,7 +113,7 @@ def write_state(path: Path, tensors: Mapping[str, np.ndarray], rest: Mapping[str
         if path.suffix == ".ckpt":
             torch = _import_torch(path)
             state = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
-            torch.save({"state_dict": state, **(rest or {})}, partial)
+            torch.save({table: state, **(rest or {})}, partial)
         else:
             write_safetensors(partial, tensors)
         flush(partial)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from tokjax import __version__
 from tokjax.config import defaults, from_json, to_json, validate
+from tokjax.defaults import GENERATORS
 from tokjax.models.tokenizer import Tokenizer, build
 from tokjax.training.checkpoints import Checkpoints, read
 from tokjax.training.stages import stage_of, stages_of
@@ -44,17 +45,55 @@ def load(path: str | Path, step: int | None = None) -> Tokenizer:
 
 def load_with_step(path: Path, step: int | None = None) -> tuple[Tokenizer, int]:
     """`load`, and the training step that the weights are of."""
-    if not (path / "config.json").is_file():
-        raise PackageError(f"{path} is neither an export nor a training workdir: it has no config.json")
-    stages = stages_of(_read_config(path / "config.json"))
+    trained = read_trained(path, step)
+    if trained.config.model.family in GENERATORS:
+        raise PackageError(f"{path} holds a model of tokens, not a tokenizer; `tokjax generate` draws from it")
+    return Tokenizer(build(trained.config.model), trained.variables, trained.config), trained.step
+
+
+class Trained(NamedTuple):
+    """Attributes:
+    config: what held in the stage that the weights are of.
+    variables: of the model.
+    step: of the training that they are of.
+    record: what was saved beside them.
+    """
+
+    config: ConfigDict
+    variables: dict[str, Any]
+    step: int
+    record: dict[str, Any]
+
+
+def read_trained(path: Path, step: int | None = None) -> Trained:
+    """What an export or a training workdir holds, of whatever family.
+
+    Raises:
+      PackageError: nothing there that could be loaded.
+    """
+    stages = stages_of(_config_in(path))
 
     def parts(step: int) -> tuple[str, str]:
         return "ema" if stage_of(stages, step).config.optimizer.ema_decay > 0 else "params", "model_state"
 
-    step, trees, _ = read(path / "checkpoints", step, parts)
+    step, trees, record = read(path / "checkpoints", step, parts)
     params, model_state = (jax.tree.map(jnp.asarray, trees[part]) for part in parts(step))
-    config = stage_of(stages, step).config
-    return Tokenizer(build(config.model), {"params": params, **model_state}, config), step
+    return Trained(stage_of(stages, step).config, {"params": params, **model_state}, step, record)
+
+
+def family_of(path: Path) -> str:
+    """Which family of models an export or a training workdir holds.
+
+    Raises:
+      PackageError: neither.
+    """
+    return _config_in(path).model.family
+
+
+def _config_in(path: Path) -> ConfigDict:
+    if not (path / "config.json").is_file():
+        raise PackageError(f"{path} is neither an export nor a training workdir: it has no config.json")
+    return _read_config(path / "config.json")
 
 
 def _read_config(path: Path) -> ConfigDict:
@@ -81,19 +120,25 @@ def export(workdir: str | Path, output: str | Path, step: int | None = None) -> 
 
 def write(tokenizer: Tokenizer, output: Path, step: int, source: str) -> None:
     """Writes `tokenizer` to `output`, complete or not at all."""
+    card = model_card(tokenizer, step, source)
+    write_package(output, Trained(tokenizer.config, dict(tokenizer.variables), step, {"source": source}), card)
+
+
+def write_package(output: Path, trained: Trained, card: str) -> None:
+    """Writes an export with this model card, complete or not at all."""
     partial = output.with_name(f".{output.name}.partial")
-    config = ConfigDict(tokenizer.config.to_dict())
+    config = ConfigDict(trained.config.to_dict())
     config.optimizer.ema_decay, config.stages = 0.0, ConfigDict()  # an export holds one set of parameters, of one stage
     shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
     partial.mkdir(parents=True)
     try:
         checkpoints = Checkpoints(partial / "checkpoints", keep=1)
-        params, model_state = tokenizer.variables["params"], {**tokenizer.variables}
-        del model_state["params"]
-        checkpoints.save(step, {"params": params, "model_state": model_state}, {"source": source})
+        model_state = {**trained.variables}
+        params = model_state.pop("params")
+        checkpoints.save(trained.step, {"params": params, "model_state": model_state}, trained.record)
         checkpoints.close()
         write_atomically(partial / "config.json", to_json(config))
-        write_atomically(partial / "README.md", model_card(tokenizer, step, source))
+        write_atomically(partial / "README.md", card)
         partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -39,7 +39,7 @@ class StandIn:
 
 # Of these packages a checkpoint may hold objects: hyper-parameters, callbacks, metrics. They become stand-ins.
 _INERT_PACKAGES = {"argparse", "omegaconf", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
-_INERT_PACKAGES |= {"numpy", "pathlib", "datetime", "enum"}
+_INERT_PACKAGES |= {"numpy", "pathlib", "datetime", "enum", "__torch__"}  # the last: modules of a TorchScript archive
 _TYPES = ("int", "float", "complex", "bool", "str", "bytes", "dict", "list", "tuple", "object", "set", "frozenset")
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -47,6 +47,7 @@ _STORAGES += ("ComplexFloat", "ComplexDouble")
 _INERT = {"typing.Any", "collections.OrderedDict", "collections.defaultdict", "_codecs.encode", "torch.Size", "torch.device"}
 _INERT |= {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _TYPES}
 _INERT |= {f"{module}._reconstructor" for module in ("copyreg", "copy_reg")}
+_INERT |= {f"torch.jit._pickle.{name}" for name in ("build_intlist", "build_boollist", "build_doublelist", "build_tensorlist")}
 _INERT |= {f"torch.{name}" for name in _DTYPES} | {f"torch.{name}Storage" for name in _STORAGES}
 _REBUILD = {f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "parameter")}
 

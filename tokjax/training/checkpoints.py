@@ -59,6 +59,7 @@ class Checkpoints:
           CheckpointError: the directory cannot be written.
         """
         self._directory, self._keep, self._leader = Path(directory).absolute(), keep, jax.process_index() == 0
+        self.protected: int | None = None  # a step that is never removed
         if self._leader:
             prepare(self._directory)
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
@@ -168,7 +169,8 @@ class Checkpoints:
         if self._leader:
             write_digests(self._directory / str(step))
             for old in self.steps()[: -self._keep]:
-                remove_step(self._directory, old)
+                if old != self.protected:
+                    remove_step(self._directory, old)
         self._everywhere(key=f"digests of step {step}", timeout_ms=_SLOWEST_DIGESTS)
 
     def _saving(self, step: int) -> Any:

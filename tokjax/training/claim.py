@@ -16,6 +16,7 @@ from tokjax.training.workdir import write_atomically
 
 # How long, how often and where a run computes may change, and where a file lies whose digest is checked.
 _FREE = ("training.", "mesh.", "data.workers", "data.bad_share", "data.validation.", "name", "loss.perceptual_weights_file")
+_FREE += ("data.tokenizer",)
 _KEPT = ("training.mode", "training.batches_per_update")
 
 

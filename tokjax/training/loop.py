@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from tokjax.config import validate
 from tokjax.errors import ConfigError
+from tokjax.evaluation.judge import Judge
+from tokjax.evaluation.networks import open_all
+from tokjax.evaluation.scores import scalars_of
 from tokjax.evaluation.validation import validate_model
+from tokjax.generation.families import is_generator
+from tokjax.generation.validation import validate_generator
 from tokjax.training import sharding
 from tokjax.training.alarms import Alarms, first_nonfinite
+from tokjax.training.best import Best
 from tokjax.training.border import describe, plan
 from tokjax.training.checkpoints import Checkpoints
 from tokjax.training.claim import claim_workdir
@@ -37,17 +44,21 @@ class TrainingError(RuntimeError):
 class Run:
     """A training run in a workdir. The caller holds the workdir's lock."""
 
-    def __init__(self, config: ConfigDict, workdir: Path, profile: bool = False) -> None:
+    def __init__(self, config: ConfigDict, workdir: Path, profile: bool = False, accept_data_change: bool = False) -> None:
         """With `profile` a few steps are traced, see tokjax.training.profiling."""
         validate(config)
         self.config, self.workdir, self.leader = config, workdir, jax.process_index() == 0
         self.stages = stages_of(config)
-        self.feed = Feed(self.stages)
+        self.feed = Feed(self.stages, accept_data_change)
         self._stop = StopSignal()
         self.mesh = sharding.make_mesh(config.mesh)
         self.programs = [Program(stage, self.mesh) for stage in self.stages]
         claim_workdir(config, workdir, self.leader)
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.training.keep_checkpoints)
+        self.best = Best(config.training.best_metric, workdir, self.leader, self.checkpoints.steps())
+        self.checkpoints.protected = self.best.step
+        judged_by = ("psnr", "ssim", *config.training.evaluation_metrics)
+        self.judge = Judge(judged_by, open_all(config.training.evaluation_weights))
         self.state = self._restored_or_new()
         self.start = int(self.state.step)
         self._unchecked: tuple[int, str, dict[str, jax.Array]] | None = None
@@ -66,8 +77,8 @@ class Run:
         self.feed.fingerprints = restored.record["fingerprints"]
         if restored.record.get("perceptual", "") != self.program.perceptual_digest:
             raise ConfigError(
-                f"{self.program.stage.config.loss.perceptual_weights_file} is not the file of perceptual weights that this run "
-                "was started with: its weights have another digest"
+                f"{self.program.stage.config.loss.perceptual_weights_file or 'the tokenizer'} is not the one that this run was "
+                "started with: its weights have another digest"
             )
         return restored.state
 
@@ -109,7 +120,7 @@ class Run:
         carried = plan(before.shapes, self.program.shapes, stage)
         self.state = self.program.state_after(self.state)
         self.batches.close()
-        self._list_bad_records()
+        self._list_records()
         self.batches, self._listed = self.feed.batches(stage, step), 0
         where = f"stage {stage.name!r}, {stage.number + 1} of {len(self.stages)}, to step {stage.end}"
         self.telemetry.say(f"step {step}: {where}: {describe(carried)}")
@@ -119,7 +130,7 @@ class Run:
         began = time.perf_counter()
         batch = next(self.batches)
         self.telemetry.waited(time.perf_counter() - began)
-        video = sharding.global_batch(self.mesh, batch.video)
+        video = self.program.inputs(batch)
         perceptual = self.program.perceptual
         with jax.transfer_guard("disallow"):  # what a step needs is on the devices
             self.state, metrics = self.program.step(self.state, video, perceptual)
@@ -129,7 +140,7 @@ class Run:
         self._check_finite()
         self._unchecked = (step, batch.stream, metrics)
         self.checkpoints.check()
-        self._list_bad_records()
+        self._list_records()
         stage = self.program.stage
         training, last = stage.config.training, step == stage.end
         if last:
@@ -143,7 +154,7 @@ class Run:
         return step
 
     def _log(self, step: int, stream: str, metrics: dict[str, float]) -> None:
-        self.telemetry.log_training(step, metrics)
+        self.telemetry.log_training(step, metrics | self.batches.health())
         for sentence in self._alarms.sentences(stream, metrics):
             self.telemetry.say(f"step {step}: {sentence}")
 
@@ -168,39 +179,69 @@ class Run:
         streams = self.program.stage.config.data.validation.to_dict()
         if not streams:
             return
-        result, pictures = validate_model(self.program.model, self.state.variables, streams, self.mesh, open_with=self.feed.open)
-        scalars = {f"validation/{name}/{key}": one[key] for name, one in result["streams"].items() for key in ("psnr", "ssim")}
-        if result["codebook"]:
-            scalars |= {f"validation/codebook/{key}": result["codebook"][key] for key in ("usage", "perplexity")}
+        if is_generator(self.program.model):
+            return self._evaluate_generator(step, streams)
+        how = {"open_with": self.feed.open, "judge": self.judge}
+        result, pictures = validate_model(self.program.model, self.state.variables, streams, self.mesh, **how)
+        scalars = scalars_of(result)
         self.telemetry.write(step, scalars)
         self.telemetry.write_pictures(step, pictures)
         values = ", ".join(f"{name} {one['psnr']:.2f} dB / {one['ssim']:.3f}" for name, one in result["streams"].items())
         self.telemetry.say(f"step {step}: held-out PSNR / SSIM: {values}")
+        self._keep_best(step, scalars)
         self.telemetry.restart_clock(step)
+
+    def _evaluate_generator(self, step: int, streams: dict[str, Any]) -> None:
+        program = self.program
+        tokenizer = program.tokenizer and program.tokenizer.module
+        scores = validate_generator(
+            program.model, self.state.variables, tokenizer, program.perceptual, streams, self.mesh, self.feed.open
+        )
+        scalars = {f"validation/{name}/{key}": one[key] for name, one in scores.items() for key in one}
+        self.telemetry.write(step, scalars)
+        for name, one in scores.items():
+            self.telemetry.say(f"step {step}: held-out {name}: {', '.join(f'{key} {value:.4f}' for key, value in one.items())}")
+        self._keep_best(step, scalars)
+        self.telemetry.restart_clock(step)
+
+    def _keep_best(self, step: int, scalars: dict[str, float]) -> None:
+        """The weights that a run begins with are not its best, whatever their score."""
+        if step and self.best.consider(step, scalars):
+            self.checkpoints.protected = step
+            self._save(step)
+            self.best.write()
 
     def _save(self, step: int) -> None:
         record = {"fingerprints": self.feed.fingerprints, "processes": jax.process_count()}
         record["perceptual"] = self.program.perceptual_digest
         self.checkpoints.save(step, self.state, record)
 
-    def _list_bad_records(self) -> None:
-        """Every bad record that was met is listed in `bad_records.jsonl`."""
-        if self.leader and len(self.batches.bad) > self._listed:
-            _add_bad_records(self.workdir / "bad_records.jsonl", self.batches.bad)
-            self._listed = len(self.batches.bad)
+    def _list_records(self) -> None:
+        """Bad records that were met are listed in `bad_records.jsonl`, those that took long in `slow_records.jsonl`."""
+        found = (self.batches.bad, self.batches.slow)
+        if self.leader and sum(map(len, found)) > self._listed:
+            for name, rows in zip(("bad", "slow"), found, strict=True):
+                _add_records(self.workdir / f"{name}_records.jsonl", rows)
+            self._listed = sum(map(len, found))
 
     def close(self) -> None:
         """Ends workers and writers."""
         if self._profile:
             self._profile.close()
         self.batches.close()
-        self._list_bad_records()
+        self._list_records()
         self.telemetry.close()
         self.checkpoints.close()
 
 
-def _add_bad_records(path: Path, rows: list[dict[str, str]]) -> None:
+def _add_records(path: Path, rows: list[dict[str, Any]]) -> None:
     """Keeps the lines of the run before it was resumed; a record is listed once."""
     before = path.read_text().splitlines() if path.exists() else []
-    lines = dict.fromkeys([*before, *(json.dumps(row) for row in rows)])
-    write_atomically(path, "".join(line + "\n" for line in lines))
+    listed = {_place(json.loads(line)) for line in before}
+    lines = [*before, *(json.dumps(row) for row in rows if _place(row) not in listed)]
+    if len(lines) > len(before):
+        write_atomically(path, "".join(line + "\n" for line in lines))
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str]:
+    return row["stream"], row["id"]

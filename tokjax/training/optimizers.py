@@ -49,12 +49,18 @@ def make_optimizer(config: Mapping[str, Any], steps: int, batches: int = 1) -> o
     moments = {"b1": config["b1"], "b2": config["b2"], "eps": config["eps"]}
     schedule = make_schedule(config, steps, batches)
     if config["name"] == "adamw":
-        update = optax.adamw(schedule, weight_decay=config["weight_decay"], **moments)
+        decayed = _kernels if config["weight_decay_of"] == "kernels" else None
+        update = optax.adamw(schedule, weight_decay=config["weight_decay"], mask=decayed, **moments)
     else:
         update = optax.adam(schedule, **moments)
     if config["clip_norm"]:
         update = optax.chain(optax.clip_by_global_norm(config["clip_norm"]), update)
     return optax.MultiSteps(update, batches).gradient_transformation() if batches > 1 else update
+
+
+def _kernels(params: Any) -> Any:
+    """The tree with True for the matrices of linear layers and convolutions, and False for gains, biases and tables."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "key", "") == "kernel", params)
 
 
 def restart_schedule(state: optax.OptState) -> optax.OptState:

@@ -16,11 +16,17 @@ Metrics = dict[str, jax.Array]
 
 
 class Rules(NamedTuple):
-    """What does not change from step to step; `adversary` is None where nothing is judged."""
+    """What does not change from step to step.
+
+    Attributes:
+      adversary: None where nothing is judged.
+      tokenizer: module that makes the tokens which a model of tokens learns from; None where they come ready.
+    """
 
     model: Any
     adversary: Adversary | None
     config: ConfigDict
+    tokenizer: Any = None
 
 
 class Learned(NamedTuple):
@@ -53,13 +59,13 @@ class Carried(NamedTuple):
 
 class Turn(NamedTuple):
     """Attributes:
-    video: uint8 or float [b,t,h,w,3].
+    video: uint8 or float [b,t,h,w,3]; for models of tokens as of tokjax.training.generative.
     key: of everything that is drawn.
     step: steps taken before.
-    perceptual: weights of the perceptual network, or None.
+    perceptual: weights of the perceptual network, or of the tokenizer that works along, or None.
     """
 
-    video: jax.Array
+    video: Any
     key: jax.Array
     step: jax.Array
     perceptual: Weights | None = None

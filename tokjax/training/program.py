@@ -8,12 +8,16 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from tokjax.data.pipeline import Batch
 from tokjax.errors import ConfigError
+from tokjax.generation.families import build, is_generator
+from tokjax.generation.live_tokens import check_labels
+from tokjax.generation.sources_of_tokens import measured, tokenizer_of
 from tokjax.losses.perceptual import Weights, about_perceptual, load_perceptual
 from tokjax.models.mesh import laid_on
-from tokjax.models.tokenizer import build
 from tokjax.training import sharding
 from tokjax.training.border import array_names, begin_stage
+from tokjax.training.generative import global_tokens
 from tokjax.training.optimizers import make_optimizer
 from tokjax.training.paths import matching, names, require_matches
 from tokjax.training.stages import Stage
@@ -28,8 +32,9 @@ class Program:
     model: the flax module.
     shapes, shardings: of the TrainState.
     step: (state, video, perceptual) -> (state, metrics), jitted; the state is donated.
-    perceptual: weights of the perceptual network, on the mesh; None where the loss has none.
-    perceptual_digest: names them; "" where there are none.
+    perceptual: weights of the perceptual network, or of the tokenizer that works along, on the mesh; None where there are none.
+    perceptual_digest: names them, or the tokenizer that cached tokens are from; "" where there are none.
+    tokenizer: that works along while a model of tokens learns, or None.
     """
 
     def __init__(self, stage: Stage, mesh: Mesh) -> None:
@@ -41,6 +46,8 @@ class Program:
         """
         self.stage, self.mesh, config = stage, mesh, stage.config
         self.model = build(config.model)
+        generates = is_generator(self.model)
+        self.tokenizer, its_digest = tokenizer_of(config, self.model) if generates else (None, "")
         training, frozen = config.training, config.optimizer.freeze
         optimizer = make_optimizer(config.optimizer, training.steps, training.batches_per_update)
         self._make = partial(state_of, self.model, optimizer, config)
@@ -52,15 +59,17 @@ class Program:
             raise ConfigError(f"config.optimizer.freeze {frozen} matches every parameter, so nothing would train")
         self.shardings = sharding.parameter_sharding(self.shapes, mesh)
         self.step = jax.jit(
-            laid_on(mesh, make_train_step(self.model, optimizer, config)),
+            laid_on(mesh, make_train_step(self.model, optimizer, config, self.tokenizer and self.tokenizer.module)),
             out_shardings=(self.shardings, sharding.replicated(mesh)),
             donate_argnums=0,
         )
         uses = config.loss.perceptual_weight > 0
-        self.perceptual_digest = about_perceptual(config.loss.perceptual_weights_file)["digest"] if uses else ""
+        self.perceptual_digest = about_perceptual(config.loss.perceptual_weights_file)["digest"] if uses else its_digest
 
     @cached_property
     def perceptual(self) -> Weights | None:
+        if self.tokenizer:
+            return jax.device_put(dict(self.tokenizer.variables), sharding.replicated(self.mesh))
         loss = self.stage.config.loss
         if not loss.perceptual_weight:
             return None
@@ -81,8 +90,17 @@ class Program:
           ConfigError: config.start_from holds another model.
         """
         state = jax.jit(self._make, out_shardings=self.shardings, compiler_options=_runs_once())()
+        if "latents" in state.model_state:
+            state = jax.device_put(state.replace(model_state=measured(self.stage.config)), self.shardings)
         directory = self.stage.config.start_from
         return jax.device_put(warm_started(state, directory), self.shardings) if directory else state
+
+    def inputs(self, batch: Batch) -> Any:
+        """What a step takes of a batch, laid on the mesh: the clips, or the tokens and labels."""
+        if is_generator(self.model):
+            check_labels(self.model.classes, batch.labels)
+            return global_tokens(self.mesh, batch.video, batch.labels)
+        return sharding.global_batch(self.mesh, batch.video)
 
     def state_after(self, before: TrainState) -> TrainState:
         """With what is carried over from the last state of the stage before, which is donated."""

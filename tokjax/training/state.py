@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax.core import DenyList
 
+from tokjax.generation.families import is_generator
 from tokjax.training.adversary import Adversary, AdversaryState, make_adversary
 from tokjax.training.optimizers import split
 from tokjax.training.paths import matching
@@ -63,7 +64,8 @@ def initial_state(
       log_variance: whether the loss learns one; it begins at 0.
       adversary: the discriminators of the run.
     """
-    variables = model.init(jax.random.key(seed), _smallest_clip(model), mutable=DenyList(("cache", "intermediates")))
+    example = model.example() if is_generator(model) else _smallest_clip(model)
+    variables = model.init(jax.random.key(seed), example, mutable=DenyList(("cache", "intermediates")))
     params = variables.pop("params")
     average = jax.tree.map(jnp.copy, params) if ema else None
     trained, _ = split(params, matching(params, freeze))

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import optax
 from einops import rearrange
 
+from tokjax.generation.families import is_generator
 from tokjax.quantizers.usage import batch_statistics
 from tokjax.training import discriminator, forward, generator
 from tokjax.training.adversary import make_adversary
+from tokjax.training.generative import token_loss
 from tokjax.training.optimizers import merge, split
 from tokjax.training.paths import matching
 from tokjax.training.players import Carried, Learned, Metrics, Outcome, Rules, Turn
@@ -33,12 +35,13 @@ if TYPE_CHECKING:
 Step = Callable[..., tuple[TrainState, Metrics]]
 
 
-def make_train_step(model: Any, optimizer: optax.GradientTransformation, config: ConfigDict) -> Step:
+def make_train_step(model: Any, optimizer: optax.GradientTransformation, config: ConfigDict, tokenizer: Any = None) -> Step:
     """step(state, video, perceptual=None) -> (state, metrics); to be jitted by the caller, state donated.
 
     video is uint8 or float [b,t,h,w,3]; perceptual are the weights of config.loss.perceptual_network, where its weight is not 0.
+    What they are for a model of tokens, and `tokenizer`, is told in tokjax.training.generative.
     """
-    rules = Rules(model, make_adversary(config), config)
+    rules = Rules(model, make_adversary(config), config, tokenizer)
     if config.training.mode == "published":
         return make_published_step(rules, optimizer)
 
@@ -68,7 +71,7 @@ def make_train_step(model: Any, optimizer: optax.GradientTransformation, config:
 
 def codebook_use(model: Any, indices: jax.Array | None) -> Metrics:
     """How the batch uses the codebook; nothing of a model without one."""
-    codes = model.quantizer.codebook_size
+    codes = None if indices is None else model.quantizer.codebook_size
     return {} if codes is None else batch_statistics(indices, codes)
 
 
@@ -84,6 +87,8 @@ def whole_loss(rules: Rules, turn: Turn, learned: Learned, carried: Carried, par
     Args:
       params: all of the model's, those that do not train included.
     """
+    if is_generator(rules.model):
+        return token_loss(rules, turn, carried, params)
     done = forward.run(rules, turn, params, carried.model)
     stats, averages = carried.batch_stats, carried.averages
     if rules.adversary is None:
@@ -105,9 +110,9 @@ def _mean_gradients(loss: Callable, learned: Learned, carried: Carried, turn: Tu
     if parts == 1:
         return gradient(learned, carried, turn)
     # Strided parts: each device keeps its own clips, whatever the mesh.
-    videos = rearrange(turn.video, "(b n) t h w c -> n b t h w c", n=parts)
+    videos = jax.tree.map(lambda x: rearrange(x, "(b n) ... -> n b ...", n=parts), turn.video)
     keys = jax.random.split(turn.key, parts)
-    shapes, outcome = jax.eval_shape(gradient, learned, carried, turn._replace(video=videos[0]))
+    shapes, outcome = jax.eval_shape(gradient, learned, carried, turn._replace(video=jax.tree.map(lambda x: x[0], videos)))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (shapes, outcome.metrics))
 
     def one(before: tuple[Any, Carried], inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple[Any, Carried], Any]:

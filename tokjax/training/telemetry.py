@@ -98,16 +98,17 @@ class Telemetry:
         self._wait += seconds
 
     def log_training(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes the scalars and the progress line; `metrics` has at least loss and psnr."""
+        """Writes the scalars and the progress line; `metrics` has at least loss, and psnr where a tokenizer learns."""
         seconds = max(time.perf_counter() - self._since, 1e-9)
         speed, wait = (step - self._since_step) / seconds, self._wait / seconds
         self.restart_clock(step)
         self.write(step, {**metrics, "steps_per_second": speed, "data_wait": wait})
         remaining = (self._total - step) / speed if speed else math.inf
         judged = f"judges {metrics['discriminator_loss']:7.4f} | " if "discriminator_loss" in metrics else ""
+        quality = f"psnr {metrics['psnr']:5.2f} dB | " if "psnr" in metrics else ""
         self.say(
             f"step {step:>{len(str(self._total))}}/{self._total} | loss {metrics['loss']:9.4g} | {judged}"
-            f"psnr {metrics['psnr']:5.2f} dB | {speed:6.2f} steps/s | data wait {wait:4.0%} | ETA {_duration(remaining)}"
+            f"{quality}{speed:6.2f} steps/s | data wait {wait:4.0%} | ETA {_duration(remaining)}"
         )
 
     def restart_clock(self, step: int) -> None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tokjax.conversion.kept_discriminators import KEPT, read_kept
-from tokjax.conversion.package import load
+from tokjax.conversion.package import read_trained
 from tokjax.errors import ConfigError
 from tokjax.training.adversary import AdversaryState
 from tokjax.training.paths import names
@@ -29,7 +29,7 @@ def warm_started(fresh: TrainState, directory: str) -> TrainState:
       ConfigError: weights of another model, or discriminators of another kind. PackageError, CheckpointError: nothing to load.
     """
     path = Path(directory)
-    variables = dict(load(path).variables)
+    variables = dict(read_trained(path).variables)
     params, model_state = variables.pop("params"), variables
     _require_same(fresh.params, params, path, "model")
     _require_same(fresh.model_state, model_state, path, "model")
