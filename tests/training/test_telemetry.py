@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from tokjax.evaluation.evaluator import Picture
-from tokjax.training.telemetry import Telemetry, _duration, read_metrics, to_gif
+from tokjax.training.telemetry import Telemetry, duration, read_metrics, to_gif
 
 
 def events(workdir):
@@ -116,4 +116,4 @@ def test_other_processes_are_silent(tmp_path, capsys):
 
 @pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (59.6, "1:00"), (3600, "1:00:00"), (7384, "2:03:04"), (np.inf, "?")])
 def test_durations(seconds, text):
-    assert _duration(seconds) == text
+    assert duration(seconds) == text

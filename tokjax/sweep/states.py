@@ -16,6 +16,7 @@ from tokjax.sweep.rows import PlannedRun
 from tokjax.sweep.workdir import change_since, folder_of, read_record
 from tokjax.training.saved_steps import finished_steps
 from tokjax.training.stages import stages_of
+from tokjax.training.telemetry import duration
 
 DONE, STALE, RUNNING, FAILED, STOPPED, QUEUED, WAITING = "done", "stale", "running", "failed", "stopped", "queued", "waiting"
 _TAIL = 16_384  # bytes of metrics.jsonl that its last rows are in
@@ -126,7 +127,8 @@ def _eta(rows: Sequence[dict[str, float]], steps: int) -> float:
 def status_table(states: dict[str, State]) -> str:
     """One line a run: name, state, step, last metric, ETA; the reason of a failure below it."""
     heads = ("run", "state", "step", "last metric", "ETA")
-    cells = [(id, one.name, f"{one.step}/{one.total}", one.metric, _duration(one.eta)) for id, one in states.items()]
+    remains = {id: duration(one.eta) if math.isfinite(one.eta) else "" for id, one in states.items()}
+    cells = [(id, one.name, f"{one.step}/{one.total}", one.metric, remains[id]) for id, one in states.items()]
     widths = [max(len(line[column]) for line in (heads, *cells)) for column in range(len(heads))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(heads, widths, strict=True)).rstrip()]
     for line, state in zip(cells, states.values(), strict=True):
@@ -134,11 +136,3 @@ def status_table(states: dict[str, State]) -> str:
         if state.reason:
             lines.append(f"    {state.reason}")
     return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return ""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -108,7 +108,7 @@ class Telemetry:
         quality = f"psnr {metrics['psnr']:5.2f} dB | " if "psnr" in metrics else ""
         self.say(
             f"step {step:>{len(str(self._total))}}/{self._total} | loss {metrics['loss']:9.4g} | {judged}"
-            f"{quality}{speed:6.2f} steps/s | data wait {wait:4.0%} | ETA {_duration(remaining)}"
+            f"{quality}{speed:6.2f} steps/s | data wait {wait:4.0%} | ETA {duration(remaining)}"
         )
 
     def restart_clock(self, step: int) -> None:
@@ -149,7 +149,8 @@ def read_metrics(workdir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as "1:02:03" or "2:03"; "?" where they are not known."""
     if not math.isfinite(seconds):
         return "?"
     minutes, seconds = divmod(round(seconds), 60)
