@@ -76,6 +76,7 @@ def test_a_cache_holds_what_the_tokenizer_makes(place):
     np.testing.assert_allclose(latents.deviation, values.std((0, 1, 2, 3)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_learns_saves_and_goes_on(trained, tmp_path):
     for family in ("language_model", "diffusion"):
         rows = [row for row in read_metrics(trained / family) if "loss" in row]
@@ -110,6 +111,7 @@ def generated(place, family, output, *more):
     return main(["generate", str(place / family), "--tokenizer", str(tokenizer), "-o", str(output), *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["language_model", "diffusion"])
 def test_samples_are_files_that_the_batch_does_not_change(trained, tmp_path, family):
     steps = ["--steps", "3"] if family == "diffusion" else []

@@ -44,6 +44,7 @@ def test_a_signal_half_way(tmp_path, command, output, number, code, line):
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "output"), [("reconstruct", "out.mp4"), ("encode", "out.npz")])
 def test_a_video_that_cannot_be_read_to_its_end(capsys, tmp_path, monkeypatch, command, output):
     """The reading thread's error is the command's."""

@@ -98,6 +98,7 @@ def test_encode_then_decode_is_reconstruct(capsys, tmp_path, each_model, frames)
     assert out == f"wrote {tokens}: {frames} frames of 17x15 as {expected.size:,} {kind}\n"
 
 
+@pytest.mark.slow
 def test_chunks_and_tiles_are_those_of_the_library(capsys, tmp_path, codes_model):
     source, tokens = a_video(tmp_path / "in.mkv", 9, 24, 20), tmp_path / "tokens.npz"
     tokjax_ok(capsys, "encode", codes_model, source, "-o", tokens, "--chunk-frames", 4, "--tile", 16)

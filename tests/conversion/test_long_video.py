@@ -68,6 +68,7 @@ def test_a_stream_is_the_whole_video(causality, frames):
     assert_same_pixels(np.stack(found), tokenizer.decode(whole)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("announced", [1, 9, 12])
 def test_a_video_of_another_length_than_announced_keeps_its_own(announced):
     """It is encoded as if it went on with its last frame."""

@@ -61,6 +61,7 @@ def two(tmp_path_factory):
     return directory, [answer(process) for process in processes]
 
 
+@pytest.mark.slow
 def test_two_processes_save_and_restore_as_one(two):
     directory, answers = two
     for found in (one["saved"] for one in answers):

@@ -132,6 +132,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, data, monkeypatch):
     assert again["streams"]["images"].keys() & {"fid_tf1", "psnr"} == {"psnr"}
 
 
+@pytest.mark.slow
 def test_whole_videos_are_cut_into_clips(tmp_path, data, monkeypatch):
     weights = use_simple_networks(monkeypatch)
     changes = {"media": "videos", "frames": 2, "clips": "all", "metrics": ("psnr", "flicker"), "samples": 0}
@@ -158,6 +159,7 @@ print(json.dumps(result["streams"]))
 """
 
 
+@pytest.mark.slow
 def test_four_devices_give_the_numbers_of_one(tmp_path, data, monkeypatch):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"

@@ -65,6 +65,7 @@ def test_conditions_are_left_out_sample_by_sample_in_training_only():
     assert loss(batch, True) == loss(without, True) == loss(without, False) != loss(batch, False)
 
 
+@pytest.mark.slow
 def test_remat_computes_the_same():
     model, variables = model_of("language_model")
     again, _ = model_of("language_model", remat=True)

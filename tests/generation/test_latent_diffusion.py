@@ -80,6 +80,7 @@ def test_steps_that_cannot_be_taken(text):
         respaced(text)
 
 
+@pytest.mark.slow
 def test_time_is_attended_in_every_second_block_only_where_asked():
     for temporal in (False, True):
         model, variables = model_of("diffusion", temporal=temporal)

@@ -45,7 +45,9 @@ def in_chunks_equals_at_once(causality, factor, chunk_frames):
     np.testing.assert_allclose(one.decode(latents, chunk_frames=chunk_frames), video, atol=1e-5)
 
 
-@pytest.mark.parametrize(("causality", "factor", "latents"), [("causal", 2, 1), ("causal_v1_1", 4, 2)])
+@pytest.mark.parametrize(
+    ("causality", "factor", "latents"), [("causal", 2, 1), pytest.param("causal_v1_1", 4, 2, marks=pytest.mark.slow)]
+)
 def test_chunks_give_what_the_video_gives_at_once(causality, factor, latents):
     """One and two latents at a time, of five: with middle chunks, and a last one that is shorter."""
     in_chunks_equals_at_once(causality, factor, latents * factor)
@@ -68,6 +70,7 @@ def test_a_length_that_is_padded_in_front_comes_back_the_same_in_chunks():
     assert np.abs(chunks.astype(int) - whole.astype(int)).max() <= 1  # one where a value lies on a half
 
 
+@pytest.mark.slow
 def test_noise_is_that_of_the_whole_video():
     one, key = tokenizer(), jax.random.key(3)
     whole, chunks = one.encode(clip(17), key), one.encode(clip(17), key, chunk_frames=8)

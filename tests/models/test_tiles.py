@@ -92,6 +92,7 @@ def test_encoding_blends_moments_and_decoding_blends_pixels():
     assert np.abs(again - tokenizer.decode(found.latents)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_frames_that_fit_in_a_tile_are_not_changed_by_it():
     tokenizer = tiny_tokenizer()
     whole, tiled = (tokenizer.encode(VIDEO[:, :, :15, :17], tile=tile) for tile in (None, (32, 32)))

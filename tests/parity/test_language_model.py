@@ -96,6 +96,7 @@ def test_greedy_samples(case):
         np.testing.assert_array_equal(whole[:, : ours.shape[1]], np.clip(np.asarray(ours) - model.first_code, 0, model.codes - 1))
 
 
+@pytest.mark.slow
 def test_what_guided_samples_are_drawn_from(case):
     expected, given, config, model, variables = case
     if "filtered_probs" not in expected:

@@ -11,7 +11,12 @@ from tokjax.models.convolution import CONVOLUTION_FORM
 from tokjax.models.tokenizer import Tokenizer
 from tokjax.quantizers.kl import sample
 
-LONG = ("kl_causal_288_8chn", "kl_causal_488_4chn_v1_1", "kl_causal_groupnorm_3level")  # to compile, like others that stay
+LONG = (
+    "kl_causal_288_8chn",
+    "kl_causal_488_4chn_v1_1",
+    "kl_causal_groupnorm_3level",
+    "kl_noncausal_488_groupnorm",
+)  # to compile, like others that stay
 FILES = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in LONG else [], id=path.stem)
     for path in golden_files("vidtok/*causal*.npz")
@@ -74,6 +79,7 @@ def _check_fsq(arrays, name, moments, quantized, quantizer):
         np.testing.assert_allclose(loss, arrays[f"out:{name}/aux_loss_n{step}"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_tokenizer_gives_back_the_frames_that_the_original_keeps(golden):
     """The original's v1.1 reconstructs any length, by padding in front and keeping the last frames."""
     arrays, meta = read_golden(golden("vidtok/kl_causal_488_4chn_v1_1.npz"))

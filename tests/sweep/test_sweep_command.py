@@ -37,6 +37,7 @@ def swept(tmp_path_factory):
     return folder, ended
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_what_it_can_and_says_why_the_rest_failed(swept):
     folder, ended = swept
     assert ended.returncode == 1, ended.stderr
@@ -49,6 +50,7 @@ def test_a_sweep_trains_what_it_can_and_says_why_the_rest_failed(swept):
     assert record["exit"] == 0 and record["starts"][0]["code"]["tokjax"]
 
 
+@pytest.mark.slow
 def test_the_report_holds_what_was_measured_and_needs_nothing_else(swept, capsys):
     folder, _ = swept
     assert main(["sweep", str(folder / "w"), "--report"]) == 0
@@ -88,6 +90,7 @@ class Page(HTMLParser):
         self.texts.append(data.strip())
 
 
+@pytest.mark.slow
 def test_the_workdir_alone_tells_how_far_it_is(swept, capsys):
     folder, _ = swept
     assert main(["sweep", str(folder / "w")]) == 0

@@ -141,6 +141,7 @@ def test_the_model_is_run_forth_and_back_once():
     assert 0 <= extra <= 6 * last_layer
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_give_the_gradients_of_each():
     """Two equal halves: batch statistics, adaptive weight and averages are then those of a half."""
     half = clips(batch=4)
@@ -210,6 +211,7 @@ def test_discriminators_rest_where_their_loss_is_low():
     assert bits(after.params) != bits(state.params)
 
 
+@pytest.mark.slow
 def test_several_batches_make_one_update_of_the_mean_of_their_gradients():
     config = settings({"adversarial_weight": 1e-9}, training={"batches_per_update": 2}, optimizer={"clip_norm": 0.0})
     model, state, step = make(config)
@@ -227,6 +229,7 @@ def test_several_batches_make_one_update_of_the_mean_of_their_gradients():
     close(second.params, jax.tree.map(jnp.add, state.params, updates), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_checkpoints_keep_both_players_bitwise(tmp_path):
     _, state, step = make(settings(ADAPTIVE))
     state, _ = step(state, clips())

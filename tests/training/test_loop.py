@@ -97,6 +97,7 @@ def copied(short, tmp_path, steps=(3, 6)):
     return workdir, short[1].copy_and_resolve_references()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_sees_the_batches_that_follow_and_gets_the_same_losses(short, tmp_path):
     workdir, config = copied(short, tmp_path, steps=(3,))
     code, seen = train(config, workdir)
@@ -152,6 +153,7 @@ def test_a_start_that_failed_does_not_claim_the_workdir(short, tmp_path):
     assert train(config, tmp_path / "run")[0] == FINISHED
 
 
+@pytest.mark.slow
 def test_changed_data_is_refused(short, data, tmp_path):
     workdir, config = copied(short, tmp_path)
     folder = shutil.copytree(data, tmp_path / "data")
@@ -201,6 +203,7 @@ def test_a_damaged_file_is_left_out_and_listed_also_after_a_resume(data, tmp_pat
     assert [json.loads(line)["id"] for line in listed.read_text().splitlines()] == ["gone.mp4", "05.jpg"]
 
 
+@pytest.mark.slow
 def test_too_many_damaged_files_stop_the_run(data, tmp_path):
     folder = shutil.copytree(data, tmp_path / "data")
     for number in range(4):

@@ -66,6 +66,7 @@ def staged(data, tmp_path_factory):
     return workdir, train(a_config(data), workdir)
 
 
+@pytest.mark.slow
 def test_each_stage_takes_its_steps_on_its_own_streams_and_sizes(staged):
     workdir, seen = staged
     assert len(seen) == ENDS[-1]
@@ -76,6 +77,7 @@ def test_each_stage_takes_its_steps_on_its_own_streams_and_sizes(staged):
     assert [row["step"] for row in read_metrics(workdir) if "loss" in row] == list(range(1, ENDS[-1] + 1))
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_and_saved_at_its_borders(staged):
     workdir, _ = staged
     scored = [row["step"] for row in read_metrics(workdir) if "validation/images/psnr" in row]
@@ -85,6 +87,7 @@ def test_a_run_is_scored_and_saved_at_its_borders(staged):
     assert with_codes == list(range(14, 19))
 
 
+@pytest.mark.slow
 def test_what_is_frozen_stays_bitwise_and_the_rest_does_not(staged):
     before, after = bits(staged[0], 5), bits(staged[0], 13)
     for name, old in before.items():
@@ -96,6 +99,7 @@ def test_what_is_frozen_stays_bitwise_and_the_rest_does_not(staged):
     assert moments and not any("encoder" in name for name in moments)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_loaded_as_the_model_of_its_stage(staged):
     workdir, _ = staged
     first, codes = tokjax.load(workdir, step=5), tokjax.load(workdir)

@@ -205,6 +205,7 @@ runpy.run_path("benchmarks/device.py", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_the_script_for_bare_machines_on_two_devices():
     given = ["--frames=3", "--size=8", "--batch=2,4", "--what=reconstruct,train", "--repeats=2", "--peak-tflops=1"]
     given += ["--set=latent_channels=5"]
