@@ -92,12 +92,14 @@ def test_training_learns_saves_and_goes_on(trained, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 def test_the_measured_statistics_travel_with_the_model(trained):
     about, model = read_about(trained / "latents"), load_generator(trained / "diffusion")
     np.testing.assert_allclose(model.variables["latents"]["mean"], about.mean, rtol=1e-6)
     assert model.tokenizer == about.tokenizer
 
 
+@pytest.mark.slow
 def test_an_export_is_the_model_of_the_run(trained, tmp_path):
     for family in ("language_model", "diffusion"):
         assert main(["export", str(trained / family), "-o", str(tmp_path / family)]) == 0
@@ -132,6 +134,7 @@ def fails(capsys, code, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_generate_refuses(trained, tmp_path, capsys):
     out = tmp_path / "out"
     fails(capsys, generated(trained, "language_model", out, "--classes", "3"), "3 is no class of this model, which")

@@ -82,7 +82,7 @@ def test_a_video_of_another_length_than_announced_keeps_its_own(announced):
     assert_same_pixels(np.stack(found), np.concatenate([video, tokenizer.decode(whole)[0, :10]], axis=2))
 
 
-@pytest.mark.parametrize("frames", [3, 20])
+@pytest.mark.parametrize("frames", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_model_that_is_not_causal_takes_clips_of_its_training_length(frames):
     """5 frames, padded to 8."""
     tokenizer, video = tokenizer_of("noncausal"), noise(frames)
@@ -98,6 +98,7 @@ def test_a_model_that_is_not_causal_takes_clips_of_its_training_length(frames):
         make_cut(tokenizer, 4)
 
 
+@pytest.mark.slow
 def test_an_omnitokenizer_takes_clips_too_and_may_enlarge():
     """16 frames and one, or those of its training; twice as high and wide."""
     model, config = (make("vq", mode="sound", upscale=2) for make in (tiny_omni.tiny_omnitokenizer, tiny_omni.tiny_config))
@@ -145,6 +146,7 @@ def test_memory_does_not_grow_with_the_length(causality):
     assert late[0] <= early[0] + 1000 and late[1] <= early[1] + 60_000
 
 
+@pytest.mark.slow
 def test_nobody_runs_far_ahead():
     """At most 5 chunks are between the reader and the one who takes the frames: what each thread holds and has ready."""
     tokenizer, made = tokenizer_of("causal"), []

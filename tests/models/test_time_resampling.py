@@ -68,6 +68,7 @@ LAYERS = {
 CASES = [(name, causality) for name in LAYERS for causality in CAUSAL if "latent" not in name or causality == "causal_v1_1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "causality"), [*CASES, ("doubling at 1 frames a latent", "causal")])
 def test_a_layer_fed_in_chunks_of_any_size_gives_what_it_gives_at_once(name, causality):
     layer, unit = LAYERS[name]

@@ -171,6 +171,7 @@ def test_changed_data_is_refused(short, data, tmp_path):
     assert run.feed.fingerprints["images"] == run.batches.fingerprints["images"]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_parameters(data, tmp_path):
     config = config_in(data, "stills")
     del config.data.train["frames"]

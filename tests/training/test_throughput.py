@@ -65,6 +65,7 @@ def test_a_training_step_is_the_whole_step_with_its_perceptual_loss():
     assert whole - plain == count_flops(distance, images, images, weights) > 0
 
 
+@pytest.mark.slow
 def test_flops_are_those_of_the_direct_convolutions_without_recomputation():
     config, clips = tiny_config(), Clips(2, 3, 8)
     module = build(config.model)
