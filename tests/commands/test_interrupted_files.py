@@ -33,7 +33,7 @@ def test_a_signal_half_way(tmp_path, command, output, number, code, line):
     process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 120
-        while not any(place.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+        while not any(path.stat().st_size for path in place.iterdir()) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         assert [path.name for path in place.iterdir()] == [f".{output}.partial"]
         process.send_signal(number)

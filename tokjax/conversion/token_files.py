@@ -68,7 +68,8 @@ def write_tokens(path: Path, parts: Iterable[np.ndarray], header: Callable[[], T
       How many values it holds.
     """
     values, count = 0, 0
-    with _whole_or_nothing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
+    # A ZipFile that opens the file itself complains on stderr when a signal ends it right then.
+    with _whole_or_nothing(path) as partial, open(partial, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as file:
         for count, part in enumerate(_for_members(parts), start=1):
             _put(file, f"{'indices' if part.dtype.kind == 'i' else 'latents'}_{count - 1:06d}", part)
             values += part.size
