@@ -4,9 +4,10 @@ import json
 import os
 import pickle
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from random_discriminators import published_discriminator
 from tiny_tokenizer import tiny_config, write_tiny
 
 import tokjax
-from tokjax import cli
 from tokjax.conversion.checkpoint_files import read_checkpoint, write_state
 from tokjax.conversion.converted import make_tokenizer
 from tokjax.conversion.kept_discriminators import read_kept
 from tokjax.conversion.vidtok import to_torch
+
+done, refused = (partial(which, "convert vidtok") for which in (command_line.done, command_line.refused))
 
 DISCRIMINATOR = published_discriminator("vidtok_2d")
 LOSSES = DISCRIMINATOR[2] | {
@@ -60,21 +62,6 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def done(capsys, line):
-    assert cli.main(["convert", "vidtok", *line.split()]) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys, line):
-    """The one line on stderr of a command that ends with code 1 and changes no file."""
-    before = sorted((path, os.stat(path).st_size) for path in os.listdir("."))
-    assert cli.main(["convert", "vidtok", *line.split()]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("tokjax: ") and err.count("\n") == 1, err
-    assert sorted((path, os.stat(path).st_size) for path in os.listdir(".")) == before
-    return err
-
-
 @pytest.mark.parametrize("causality", FAMILIES)
 @pytest.mark.parametrize("quantizer", ["kl", "fsq"])
 def test_there_and_back_is_bitwise(capsys, tmp_path, monkeypatch, causality, quantizer):
@@ -82,13 +69,13 @@ def test_there_and_back_is_bitwise(capsys, tmp_path, monkeypatch, causality, qua
     state, known = published_state(causality, quantizer), tokenizer(causality, quantizer)
     (tmp_path / "m.ckpt").write_bytes(as_checkpoint(state))
     (tmp_path / "m.yaml").write_text(published_yaml(causality, quantizer))
-    out = done(capsys, "--checkpoint m.ckpt --config m.yaml -o model")
+    out = done(capsys, "--checkpoint m.ckpt --config m.yaml -o model").out
     parameters = sum(value.size for value in state.values())
     assert re.match(rf"read m.ckpt: vidtok {causality} {quantizer}, {parameters:,} parameters, digest [0-9a-f]{{16}}\n", out)
     assert "open it with tokjax.load('model')" in out and sorted(os.listdir(".")) == ["m.ckpt", "m.yaml", "model"]
     loaded = tokjax.load("model")
     assert loaded.module == known.module and loaded.config.name == "m"
-    assert done(capsys, "--to-torch model -o back.safetensors") == f"wrote {len(state)} tensors to back.safetensors\n"
+    assert done(capsys, "--to-torch model -o back.safetensors").out == f"wrote {len(state)} tensors to back.safetensors\n"
     back = read_checkpoint(tmp_path / "back.safetensors").tensors
     assert back.keys() == state.keys()
     for name, value in state.items():
@@ -164,7 +151,7 @@ def test_a_diffusers_directory_without_diffusers(capsys, tmp_path, monkeypatch):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
     write_state(tmp_path / "theirs" / "diffusion_pytorch_model.safetensors", state)
-    out = done(capsys, "--checkpoint theirs -o ours")
+    out = done(capsys, "--checkpoint theirs -o ours").out
     assert out.startswith("read theirs: vidtok causal_v1_1 kl, ")
     done(capsys, "--to-diffusers ours -o back")
     again = json.loads((tmp_path / "back" / "config.json").read_text())

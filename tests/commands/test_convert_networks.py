@@ -1,15 +1,17 @@
 """tokjax convert perceptual --inception and --i3d: published files in, one file each that evaluation reads, no code run."""
 
-import os
+from functools import partial
 
+import command_line
 import numpy as np
 import pytest
 from handmade_checkpoints import reference, stored, table, tensor, text, zipped
 from random_networks import published_state
 
-from tokjax import cli
 from tokjax.evaluation.networks import Weights, open_all
 from tokjax.losses.perceptual import PerceptualError
+
+done, refused = (partial(which, "convert perceptual") for which in (command_line.done, command_line.refused))
 
 
 @pytest.fixture(scope="module")
@@ -21,20 +23,6 @@ def i3d():
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def done(capsys, line):
-    assert cli.main(["convert", "perceptual", *line.split()]) == 0
-    return capsys.readouterr()
-
-
-def refused(capsys, line):
-    before = sorted(os.listdir("."))
-    assert cli.main(["convert", "perceptual", *line.split()]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("tokjax: ") and err.count("\n") == 1, err
-    assert sorted(os.listdir(".")) == before
-    return err
 
 
 def torchscript(state):

@@ -1,8 +1,9 @@
 """tokjax convert omnitokenizer: published checkpoints in and out bit for bit, and one sentence for what is wrong with them."""
 
-import os
+from functools import partial
 from pathlib import Path
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from random_discriminators import published_discriminator
 from tiny_omnitokenizer import random_variables, tiny_config, tiny_omnitokenizer
 
 import tokjax
-from tokjax import cli
 from tokjax.conversion.checkpoint_files import read_checkpoint, write_state
 from tokjax.conversion.kept_discriminators import read_kept
 from tokjax.conversion.omnitokenizer import to_torch
@@ -20,6 +20,8 @@ from tokjax.conversion.omnitokenizer_arguments import write_arguments
 from tokjax.conversion.package import write
 from tokjax.evaluation.context import streams_in
 from tokjax.models.tokenizer import Tokenizer
+
+done, refused = (partial(which, "convert omnitokenizer") for which in (command_line.done, command_line.refused))
 
 LIKE = """
 from tiny_omnitokenizer import tiny_config
@@ -66,28 +68,13 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def done(capsys, line):
-    assert cli.main(["convert", "omnitokenizer", *line.split()]) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys, line):
-    """The one line on stderr of a command that ends with code 1 and changes no file."""
-    before = sorted(os.listdir("."))
-    assert cli.main(["convert", "omnitokenizer", *line.split()]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("tokjax: ") and err.count("\n") == 1, err
-    assert sorted(os.listdir(".")) == before
-    return err
-
-
 @pytest.mark.parametrize("quantizer", ["vq", "kl"])
 def test_there_and_back_is_bitwise(capsys, tmp_path, monkeypatch, quantizer):
     monkeypatch.chdir(tmp_path)
     variables, state, arguments = published(quantizer)
     state |= {"image_discriminator.model0.0.weight": np.ones(3, np.float32)}
     Path("m.ckpt").write_bytes(as_checkpoint(state, arguments))
-    out = done(capsys, "--checkpoint m.ckpt -o model")
+    out = done(capsys, "--checkpoint m.ckpt -o model").out
     assert out.startswith(f"read m.ckpt: omnitokenizer fused {quantizer}, ")
     loaded = tokjax.load("model")
     assert loaded.module == tiny_omnitokenizer(quantizer, init="published")
@@ -132,7 +119,7 @@ def test_attention_by_rule_or_by_word(capsys, tmp_path, monkeypatch, name, optio
     monkeypatch.chdir(tmp_path)
     _, state, arguments = published(position="relative", attention="explicit")
     Path(name).write_bytes(as_checkpoint(state, arguments))
-    assert f"omnitokenizer {attention} vq" in done(capsys, f"--checkpoint {name} -o model {option}")
+    assert f"omnitokenizer {attention} vq" in done(capsys, f"--checkpoint {name} -o model {option}").out
     assert ("bias" in tokjax.load("model").variables["params"]["encoder"]["spatial"]["block_0"]["attention"]) == (
         attention == "explicit"
     )

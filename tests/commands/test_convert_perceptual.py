@@ -1,18 +1,20 @@
 """tokjax convert perceptual: published files in, one file out that the loss reads, and one sentence for whatever is wrong."""
 
 import hashlib
-import os
+from functools import partial
 
+import command_line
 import jax
 import numpy as np
 import pytest
 from handmade_checkpoints import stored, zipped
 from random_perceptual import heads_state, random_perceptual, torchvision_state
 
-from tokjax import cli
 from tokjax.conversion import perceptual
 from tokjax.conversion.checkpoint_files import write_state
 from tokjax.losses.perceptual import about_perceptual, load_perceptual
+
+done, refused = (partial(which, "convert perceptual") for which in (command_line.done, command_line.refused))
 
 ALEXNET = random_perceptual("alexnet")
 
@@ -25,20 +27,6 @@ def place(tmp_path, monkeypatch):
         pickled, storages = stored(state)
         (tmp_path / f"{name}.pth").write_bytes(zipped(pickled, storages))
     return tmp_path
-
-
-def done(capsys, line):
-    assert cli.main(["convert", "perceptual", *line.split()]) == 0
-    return capsys.readouterr()
-
-
-def refused(capsys, line):
-    before = sorted(os.listdir("."))
-    assert cli.main(["convert", "perceptual", *line.split()]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("tokjax: ") and err.count("\n") == 1, err
-    assert sorted(os.listdir(".")) == before
-    return err
 
 
 def test_alexnet(capsys, place):

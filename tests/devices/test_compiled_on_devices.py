@@ -53,6 +53,6 @@ def test_memory_of_a_training_step_falls_with_the_devices(family, share):
     found = measured(family)[family]
     one, fsdp, context = found["one"], found["fsdp"], found["context"]
     assert fsdp["arguments"] < one["arguments"] * 0.3  # these models are small, and small arrays stay whole
-    assert fsdp["temporaries"] < 2 * one["temporaries"]  # one CPU takes the heads of attention one by one
+    assert fsdp["temporaries"] < 1.1 * one["temporaries"]
     assert context["temporaries"] < one["temporaries"] * share
     assert context["gathered"] < one["temporaries"] / 100

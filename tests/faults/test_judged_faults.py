@@ -4,29 +4,18 @@ import random
 import signal
 import time
 
-import jax
-import numpy as np
 import pytest
+from saved_runs import bits
 from test_training_faults import Data
 
-from tokjax.training.checkpoints import read
 from tokjax.training.saved_steps import finished_steps
 from tokjax.training.telemetry import read_metrics
 
 KILLS, LAST = 20, 120
-PARTS = ("step", "params", "model_state", "optimizer", "ema", "nonfinite", "loss", "discriminator")
 LENGTHS = [f"--config.stages.{number}.training.steps={steps}" for number, steps in enumerate((50, 50, 20))]
 OPTIONS = [*LENGTHS, "--config.training.checkpoint_every=10"]
 
 pytestmark = pytest.mark.slow
-
-
-def bits(workdir):
-    """Every array of the last state, by name."""
-    step, parts, _ = read(workdir / "checkpoints", None, PARTS)
-    assert step == int(parts["step"]) == LAST
-    leaves = jax.tree_util.tree_leaves_with_path(parts)
-    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 @pytest.fixture(scope="module")

@@ -5,25 +5,14 @@ import signal
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
+from saved_runs import bits
 from test_training_faults import Data
 
-from tokjax.training.checkpoints import read
 from tokjax.training.saved_steps import finished_steps
 from tokjax.training.telemetry import read_metrics
 
 LAST, BORDERS = 18, (5, 13)
-PARTS = ("step", "params", "model_state", "optimizer", "ema", "nonfinite")
-
-
-def bits(workdir: Path) -> dict[str, bytes]:
-    """Every array of the last state, by name."""
-    step, parts, _ = read(workdir / "checkpoints", None, PARTS)
-    assert step == int(parts["step"]) == LAST
-    leaves = jax.tree_util.tree_leaves_with_path(parts)
-    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 def losses(workdir: Path) -> list[tuple[float, float]]:

@@ -1,6 +1,7 @@
 """Whole training steps of OmniTokenizer, in its published order of updates, equal the PyTorch original's."""
 
 import contextlib
+from functools import partial
 from unittest import mock
 
 import jax
@@ -59,7 +60,8 @@ class Case:
         self.perceptual = perceptual.weights_in(weights, path)
         train_step = make_train_step(self.model, optimizer, self.config)
 
-        @jax.jit
+        # As in use: without the compiler's optimizations, as tests run, rounding grows a thousandfold in three steps.
+        @partial(jax.jit, compiler_options={"xla_backend_optimization_level": "3"})
         def step(state, video, perceptual, draws):
             with drawn(*draws):
                 return train_step(state, video, perceptual)
@@ -173,7 +175,6 @@ def check_losses(metrics, log, number):
     if not video:
         expected["perceptual"] = log["perceptual_loss"] / 4
     for key, value in expected.items():
-        # Adam has made whole steps of gradients that are zero but for rounding, those of biases before batch norms. How they are
-        # rounded depends on the compiler: with its optimizations on, all numbers of train_vq_image agree to 1e-5.
-        close = {"rtol": 1e-2, "atol": 1e-2 * number} if number else {"rtol": 1e-4, "atol": 1e-5}
+        # Adam has made whole steps of gradients that are zero but for rounding, those of biases before batch norms.
+        close = {"rtol": 1e-2, "atol": 5e-3} if number else {"rtol": 1e-4, "atol": 1e-5}
         np.testing.assert_allclose(metrics[key], value, **close, err_msg=f"{key} of step {number}")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from saved_runs import through_a_checkpoint
 from training.test_model_state import EMA_CODES
 from training.test_step import WITHOUT_ENTROPY, Tiny, bits
 
@@ -12,7 +13,6 @@ from tokjax.losses import objective
 from tokjax.losses.adversarial import adaptive_weight
 from tokjax.models.cost import count_flops
 from tokjax.training.adversary import make_adversary
-from tokjax.training.checkpoints import Checkpoints
 from tokjax.training.optimizers import make_optimizer
 from tokjax.training.players import Carried, Learned, Turn
 from tokjax.training.state import state_of
@@ -233,12 +233,7 @@ def test_several_batches_make_one_update_of_the_mean_of_their_gradients():
 def test_checkpoints_keep_both_players_bitwise(tmp_path):
     _, state, step = make(settings(ADAPTIVE))
     state, _ = step(state, clips())
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state, {})
-    checkpoints.close()
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), state)
-    restored = Checkpoints(tmp_path).restore(abstract, 1).state
+    restored = through_a_checkpoint(state, tmp_path)
     assert jax.tree.structure(restored) == jax.tree.structure(state) and bits(restored) == bits(state)
     assert bits(step(restored, clips(1))) == bits(step(state, clips(1)))
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from saved_runs import through_a_checkpoint
 from training.test_step import bits, clips, make
 
-from tokjax.training.checkpoints import Checkpoints
 from tokjax.training.optimizers import merge, split
 from tokjax.training.paths import matching, names
 
@@ -63,12 +63,7 @@ def test_the_average_follows_what_trains_and_stays_with_what_is_frozen():
 def test_a_state_with_frozen_parts_comes_back_from_a_checkpoint_bitwise(tmp_path):
     *_, state, step = make(freeze=("encoder",))
     state, _ = step(state, clips())
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state, {})
-    checkpoints.close()
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), state)
-    restored = Checkpoints(tmp_path).restore(abstract, 1).state
+    restored = through_a_checkpoint(state, tmp_path)
     assert jax.tree.structure(restored) == jax.tree.structure(state) and bits(restored) == bits(state)
     assert bits(step(restored, clips(1))) == bits(step(state, clips(1)))
 

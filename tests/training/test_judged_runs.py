@@ -5,6 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from saved_runs import bits
 from tiny_experiment import config_in, write_data
 from training.test_staged_runs import train
 
@@ -20,15 +21,6 @@ from tokjax.training.saved_steps import finished_steps
 from tokjax.training.telemetry import read_metrics
 
 pytestmark = pytest.mark.slow
-
-PARTS = ("step", "params", "model_state", "optimizer", "ema", "nonfinite", "loss", "discriminator")
-
-
-def bits(workdir, step):
-    """Every array of the state, by name."""
-    _, parts, _ = read(workdir / "checkpoints", step, PARTS)
-    leaves = jax.tree_util.tree_leaves_with_path(parts)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from saved_runs import through_a_checkpoint
 from training.test_step import bits, clips, make
 
 from tokjax.quantizers.codebook import CodebookState, ema_update, nearest_codes
 from tokjax.quantizers.quantized import Quantized
 from tokjax.quantizers.vq import VQ
-from tokjax.training.checkpoints import Checkpoints, read
+from tokjax.training.checkpoints import read
 
 EMA_CODES = VQ(codebook_size=16, codebook_weight=0.0, ema_decay=0.8)
 
@@ -102,12 +103,7 @@ def test_models_without_state_have_none():
 def test_checkpoints_keep_it_bitwise(tmp_path, quantizer):
     *_, state, step = make(quantizer)
     state, _ = step(state, clips())
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state, {})
-    checkpoints.close()
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), state)
-    restored = Checkpoints(tmp_path).restore(abstract, 1).state
+    restored = through_a_checkpoint(state, tmp_path)
     assert jax.tree.structure(restored) == jax.tree.structure(state) and bits(restored) == bits(state)
     assert bits(read(tmp_path, keys=("model_state",))[1]["model_state"]) == bits(state.model_state)
     assert bits(step(restored, clips(1))) == bits(step(state, clips(1)))

@@ -5,6 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from saved_runs import bits
 from tiny_experiment import config_in, write_data
 
 import tokjax
@@ -16,7 +17,6 @@ from tokjax.training.telemetry import read_metrics
 from tokjax.training.workdir import lock_workdir
 
 ENDS = (5, 13, 18)
-PARTS = ("step", "params", "model_state", "optimizer", "ema", "nonfinite")
 
 
 def train(config, workdir):
@@ -40,13 +40,6 @@ def train(config, workdir):
         run.batches, run.feed.batches = watched(run.batches), lambda *where: watched(open_batches(*where))
         assert run.train() == FINISHED
     return seen
-
-
-def bits(workdir, step):
-    """Every array of the state, by name."""
-    _, parts, _ = read(workdir / "checkpoints", step, PARTS)
-    leaves = jax.tree_util.tree_leaves_with_path(parts)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,8 @@ def evaluate_folder(
 ) -> tuple[dict[str, Any], list[Picture]]:
     """The same of reconstructions in a folder, paired with the originals by name."""
     run, theirs = _Run(setup, _originals(setup)), files_of(folder, setup.protocol.media)
-    unfinished = run.unfinished(theirs.fingerprint())
+    fingerprint = theirs.fingerprint()
+    unfinished = run.unfinished(fingerprint)
     fresh = unfinished.restore(run.new_scores())
     pairs = Pairs(setup.protocol, run.source, theirs, _batch(setup, mesh.size), fresh.ids, _by_clip(mesh))
     result, pictures = evaluate_pairs(
@@ -98,7 +99,7 @@ def evaluate_folder(
         start=lambda _: fresh,
         after_batch=lambda _, scores: unfinished.save_at_times(scores),
     )
-    result["model"] = {"name": folder.resolve().name, "reconstructions": str(folder), "fingerprint": theirs.fingerprint()}
+    result["model"] = {"name": folder.resolve().name, "reconstructions": str(folder), "fingerprint": fingerprint}
     run.finish(result, fresh, [])
     unfinished.remove()
     return result, pictures
@@ -163,7 +164,7 @@ class _Run:
             name: {"digest": one.about["digest"], "sources": one.about["sources"]} for name, one in self.setup.weights.items()
         }
         result["networks"] = {name: one for name, one in networks.items() if name in self.judge.digests}
-        result["data"] = {"path": str(self.setup.data), "files": len(self.source), "fingerprint": self.source.fingerprint()}
+        result["data"] = {"path": str(self.setup.data), "files": len(self.source), "fingerprint": self._label["data"]}
         result |= environment(time.monotonic() - self._began)
 
     def _known_originals(self, name: str) -> Moments | None:

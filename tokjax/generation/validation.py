@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from tokjax.data.sources import Source
 from tokjax.generation.families import Generator
 from tokjax.generation.language_model import LanguageModel
 from tokjax.generation.live_tokens import check_labels, tokens_from
+from tokjax.quantizers.usage import entropy_bits
 
 
 def validate_generator(
@@ -50,14 +52,8 @@ def validate_generator(
             raise DataError(f"no record of {stream['path']} can be used, so that nothing could be judged on it")
         scores[name] = {key: float(np.mean([one[key] for one in terms])) for key in terms[0]}
         if isinstance(model, LanguageModel):
-            scores[name]["unigram_entropy"] = entropy(counts)
+            scores[name]["unigram_entropy"] = math.log(2) * entropy_bits(counts)
     return scores
-
-
-def entropy(counts: np.ndarray) -> float:
-    """Of a distribution given by counts, in nats."""
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum())
 
 
 def _batches(source: Source, stream: Mapping[str, Any], mesh: Mesh, classes: int) -> Iterator[tuple[jax.Array, jax.Array]]:
