@@ -3,7 +3,7 @@
 import numpy as np
 
 from tokjax.conversion.judging_networks import convert_network
-from tokjax.evaluation.networks import template
+from tokjax.evaluation.networks import shapes_of
 
 _BN = {"scale": "bn.weight", "bias": "bn.bias", "mean": "bn.running_mean", "variance": "bn.running_var"}
 
@@ -11,8 +11,8 @@ _BN = {"scale": "bn.weight", "bias": "bn.bias", "mean": "bn.running_mean", "vari
 def published_state(network, seed=0):
     """A state dict as pytorch-fid's file ("inception") or VideoGPT's ("i3d") names it; features keep their size."""
     rng, state = np.random.default_rng(seed), {}
-    for path, shape in template(network).items():
-        layer, leaf = ".".join(path).rsplit(".", 1)
+    named = ((layer, leaf, shape) for layer, leaves in shapes_of(network).items() for leaf, shape in leaves.items())
+    for layer, leaf, shape in named:
         plain = layer in ("fc", "logits")
         convolution = {"inception": "conv", "i3d": "conv3d"}[network]
         if leaf == "kernel":

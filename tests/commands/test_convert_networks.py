@@ -9,7 +9,7 @@ from handmade_checkpoints import reference, stored, table, tensor, text, zipped
 from random_networks import published_state
 
 from tokjax.evaluation.networks import Weights, open_all
-from tokjax.losses.perceptual import PerceptualError
+from tokjax.losses.weight_files import PerceptualError
 
 done, refused = (partial(which, "convert perceptual") for which in (command_line.done, command_line.refused))
 

@@ -12,7 +12,8 @@ from random_perceptual import heads_state, random_perceptual, torchvision_state
 
 from tokjax.conversion import perceptual
 from tokjax.conversion.checkpoint_files import write_state
-from tokjax.losses.perceptual import about_perceptual, load_perceptual
+from tokjax.losses.perceptual import load_perceptual
+from tokjax.losses.weight_files import about_weights
 
 done, refused = (partial(which, "convert perceptual") for which in (command_line.done, command_line.refused))
 
@@ -34,7 +35,7 @@ def test_alexnet(capsys, place):
     assert out.startswith("wrote LPIPS with alexnet, digest ") and "perceptual_weights_file=w.npz" in out and err == ""
     assert jax.tree.all(jax.tree.map(np.array_equal, load_perceptual("w.npz", "alexnet"), ALEXNET))
     digests = {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("alexnet.pth", "alex.pth")}
-    assert about_perceptual("w.npz")["sources"] == digests
+    assert about_weights("w.npz")["sources"] == digests
 
 
 def test_vgg16_of_files_and_of_a_checkpoint(capsys, place, monkeypatch):
@@ -48,7 +49,7 @@ def test_vgg16_of_files_and_of_a_checkpoint(capsys, place, monkeypatch):
     md5 = hashlib.md5((place / "vgg.safetensors").read_bytes()).hexdigest()
     assert f"warning: vgg.safetensors has the md5 {md5}, not d507d7349b931f0638a25a48a722f98a of the published heads" in first
     assert "not 01234567... as its name promises: it is not torchvision's own file" in second
-    assert about_perceptual("files.npz")["notes"] == [line.removeprefix("tokjax: warning: ") for line in (first, second)]
+    assert about_weights("files.npz")["notes"] == [line.removeprefix("tokjax: warning: ") for line in (first, second)]
     monkeypatch.setitem(perceptual.HEADS_MD5, "vgg16", md5)
     (place / "vgg16-01234567.safetensors").rename("vgg16.safetensors")
     assert done(capsys, "--vgg16 vgg16.safetensors --lpips vgg.safetensors -o known.npz").err == ""
@@ -63,7 +64,7 @@ def test_vgg16_of_files_and_of_a_checkpoint(capsys, place, monkeypatch):
     state = slices | {f"perceptual_model.{name}": value for name, value in heads.items()} | {"x": np.zeros(3, np.float32)}
     write_state(place / "released.safetensors", state)
     done(capsys, "--checkpoint released.safetensors -o released.npz")
-    digests = {about_perceptual(f"{name}.npz")["digest"] for name in ("files", "known", "released")}
+    digests = {about_weights(f"{name}.npz")["digest"] for name in ("files", "known", "released")}
     assert len(digests) == 1
     assert jax.tree.all(jax.tree.map(np.array_equal, load_perceptual("released.npz"), vgg))
 

@@ -7,7 +7,8 @@ from random_perceptual import random_perceptual
 
 from tokjax.evaluation.judge import Judge
 from tokjax.evaluation.protocols import ProtocolError
-from tokjax.losses.perceptual import PerceptualError, lpips
+from tokjax.losses.perceptual import lpips
+from tokjax.losses.weight_files import PerceptualError
 
 
 def weights(network, params):

@@ -9,16 +9,8 @@ import pytest
 from random_perceptual import random_perceptual
 
 from tokjax.losses.features import activations
-from tokjax.losses.perceptual import (
-    SCALE,
-    SHIFT,
-    PerceptualError,
-    about_perceptual,
-    load_perceptual,
-    lpips,
-    save_perceptual,
-    weights_digest,
-)
+from tokjax.losses.perceptual import SCALE, SHIFT, load_perceptual, lpips
+from tokjax.losses.weight_files import PerceptualError, about_weights, save_weights, weights_digest
 
 SIDE = 35
 RNG = np.random.default_rng(3)
@@ -63,8 +55,8 @@ def test_the_gradient_is_finite_where_nothing_is_active(weights):
 
 
 def test_there_and_back(tmp_path, weights):
-    about = save_perceptual(tmp_path / "w.npz", weights, "alexnet", {"alexnet.pth": "12ab"}, ["a doubt"])
-    assert about_perceptual(tmp_path / "w.npz") == about
+    about = save_weights(tmp_path / "w.npz", weights, "alexnet", {"alexnet.pth": "12ab"}, ["a doubt"])
+    assert about_weights(tmp_path / "w.npz") == about
     assert about["sources"] == {"alexnet.pth": "12ab"} and about["notes"] == ["a doubt"]
     loaded = load_perceptual(tmp_path / "w.npz", "alexnet")
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, weights))
@@ -82,18 +74,18 @@ def refused(path, network="vgg16"):
 
 def test_files_that_do_not_fit(tmp_path, weights):
     path = tmp_path / "w.npz"
-    assert f"there is no file of perceptual weights {path}" in refused(path)
-    save_perceptual(path, weights, "alexnet", {})
+    assert f"there is no file of weights {path}" in refused(path)
+    save_weights(path, weights, "alexnet", {})
     assert "holds the network alexnet, not vgg16" in refused(path)
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 1
     for damaged in (content[: len(content) // 2], b"", b"<html>", bytes(flipped)):
         path.write_bytes(damaged)
-        assert re.search("w.npz is no file of perceptual weights, or a damaged one", refused(path))
+        assert re.search("w.npz is no file that `tokjax convert perceptual` wrote, or a damaged one", refused(path))
     np.save(tmp_path / "array.npy", np.zeros(3))
-    assert "array.npy is no file of perceptual weights" in refused(tmp_path / "array.npy")
-    save_perceptual(path, {"conv_0": weights["conv_0"]}, "vgg16", {})
+    assert "array.npy is no file that `tokjax convert perceptual` wrote" in refused(tmp_path / "array.npy")
+    save_weights(path, {"conv_0": weights["conv_0"]}, "vgg16", {})
     assert "does not hold the weights of vgg16" in refused(path)
 
 

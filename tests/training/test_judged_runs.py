@@ -14,7 +14,7 @@ from tokjax.conversion.checkpoint_files import write_state
 from tokjax.conversion.discriminators import to_torch
 from tokjax.conversion.kept_discriminators import KEPT
 from tokjax.conversion.package import export, load
-from tokjax.losses.perceptual import PerceptualError
+from tokjax.losses.weight_files import PerceptualError
 from tokjax.training.checkpoints import read
 from tokjax.training.loop import Run
 from tokjax.training.saved_steps import finished_steps
@@ -125,6 +125,6 @@ def test_fine_tuning_of_another_model_is_refused(judged, data, tmp_path):
 def test_a_missing_file_of_perceptual_weights_is_refused_before_the_first_step(data, tmp_path):
     config = a_config(data)
     config.loss.update({"perceptual_weight": 1.0, "perceptual_weights_file": str(tmp_path / "vgg.npz")})
-    with pytest.raises(PerceptualError, match=r"no file of perceptual weights .*vgg.npz; make it with `tokjax con"):
+    with pytest.raises(PerceptualError, match=r"no file of weights .*vgg.npz; make it with `tokjax con"):
         Run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()

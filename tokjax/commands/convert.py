@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 _VIDTOK = """Turns a released VidTok checkpoint into a directory that tokjax.load opens, and back.
@@ -42,7 +43,6 @@ and OmniTokenizer hold both for VGG16.
 FID needs pt_inception-2015-12-05-6726825d.pth (releases of mseitzer/pytorch-fid), FVD i3d_pretrained_400.pt (VideoGPT) or
 i3d_torchscript.pt (StyleGAN-V). A state dict, a TorchScript archive, .safetensors and .npz are read."""
 
-
 _GENERATOR = """Turns a released model of tokens into a directory that `tokjax generate` opens, and back.
 
 The row of an experiment file says which model it is; tensors that it lacks, does not know or has in another shape are refused.
@@ -59,65 +59,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_perceptual(families)
 
 
+def _family(
+    families: argparse._SubParsersAction, name: str, text: str, description: str, convert: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser = families.add_parser(name, help=text, description=description, epilog=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(convert=convert)
+    return parser
+
+
+def _add_there_and_back(parser: argparse.ArgumentParser, sources: str, *ways_back: tuple[str, str]) -> None:
+    """What is converted, and where to."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help=sources)
+    for option, form in (("--to-torch", "the original's .ckpt or .safetensors"), *ways_back):
+        what.add_argument(option, type=Path, metavar="MODEL", help=f"write this model as {form}")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
+
+
+def _add_with_discriminator(parser: argparse.ArgumentParser) -> None:
+    text = "keep the tensors of the training losses, for fine-tuning"
+    parser.add_argument("--with-discriminator", action="store_true", help=text)
+
+
 def _add_vidtok(families: argparse._SubParsersAction) -> None:
-    vidtok = families.add_parser(
-        "vidtok", help="VidTok's checkpoints, and diffusers' AutoencoderVidTok", description=_VIDTOK, epilog=__doc__
-    )
-    vidtok.formatter_class = argparse.RawDescriptionHelpFormatter
-    vidtok.set_defaults(convert=_convert_vidtok)
-    what = vidtok.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a .ckpt or .safetensors file, or a diffusers directory")
-    what.add_argument("--to-torch", type=Path, metavar="MODEL", help="write this model as the original's .ckpt or .safetensors")
-    what.add_argument("--to-diffusers", type=Path, metavar="MODEL", help="write this model as a directory for diffusers")
-    how = vidtok.add_mutually_exclusive_group()
+    text = "VidTok's checkpoints, and diffusers' AutoencoderVidTok"
+    parser = _family(families, "vidtok", text, _VIDTOK, _convert_vidtok)
+    sources = "a .ckpt or .safetensors file, or a diffusers directory"
+    _add_there_and_back(parser, sources, ("--to-diffusers", "a directory for diffusers"))
+    how = parser.add_mutually_exclusive_group()
     how.add_argument("--config", type=Path, metavar="YAML", help="the original's configuration of the checkpoint")
     how.add_argument("--like", metavar="FILE:VARIANT", help="an experiment's row that is the same model, without a .yaml")
-    vidtok.add_argument(
-        "--with-discriminator", action="store_true", help="keep the tensors of the training losses, for fine-tuning"
-    )
-    vidtok.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
+    _add_with_discriminator(parser)
 
 
 def _add_omnitokenizer(families: argparse._SubParsersAction) -> None:
-    omni = families.add_parser("omnitokenizer", help="OmniTokenizer's checkpoints", description=_OMNITOKENIZER, epilog=__doc__)
-    omni.formatter_class = argparse.RawDescriptionHelpFormatter
-    omni.set_defaults(convert=_convert_omnitokenizer)
-    what = omni.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a .ckpt or .safetensors file")
-    what.add_argument("--to-torch", type=Path, metavar="MODEL", help="write this model as the original's .ckpt or .safetensors")
-    omni.add_argument("--attention", choices=("fused", "explicit"), help="without or with the biases of positions")
-    omni.add_argument("--like", metavar="FILE:VARIANT", help="an experiment's row that is the same model, for .safetensors")
-    omni.add_argument(
-        "--with-discriminator", action="store_true", help="keep the tensors of the training losses, for fine-tuning"
-    )
-    omni.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
+    parser = _family(families, "omnitokenizer", "OmniTokenizer's checkpoints", _OMNITOKENIZER, _convert_omnitokenizer)
+    _add_there_and_back(parser, "a .ckpt or .safetensors file")
+    parser.add_argument("--attention", choices=("fused", "explicit"), help="without or with the biases of positions")
+    parser.add_argument("--like", metavar="FILE:VARIANT", help="an experiment's row that is the same model, for .safetensors")
+    _add_with_discriminator(parser)
+
+
+def _add_generator(families: argparse._SubParsersAction, name: str, text: str, row: str) -> None:
+    parser = _family(families, name, text, _GENERATOR, _convert_generator)
+    _add_there_and_back(parser, "a .ckpt, .pt or .safetensors file")
+    parser.add_argument("--like", metavar="FILE:VARIANT", help=f"an experiment's row that is the same model, such as {row}")
 
 
 def _add_perceptual(families: argparse._SubParsersAction) -> None:
-    perceptual = families.add_parser(
-        "perceptual", help="the weights that judge: of LPIPS, of FID and of FVD", description=_PERCEPTUAL, epilog=__doc__
-    )
-    perceptual.formatter_class = argparse.RawDescriptionHelpFormatter
-    perceptual.set_defaults(convert=_convert_perceptual)
-    what = perceptual.add_mutually_exclusive_group(required=True)
+    text = "the weights that judge: of LPIPS, of FID and of FVD"
+    parser = _family(families, "perceptual", text, _PERCEPTUAL, _convert_perceptual)
+    what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--vgg16", type=Path, metavar="FILE", help="torchvision's VGG16, trained on ImageNet")
     what.add_argument("--alexnet", type=Path, metavar="FILE", help="torchvision's AlexNet, trained on ImageNet")
     what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a released checkpoint that holds its perceptual network")
     what.add_argument("--inception", type=Path, metavar="FILE", help="Inception-v3 of FID")
     what.add_argument("--i3d", type=Path, metavar="FILE", help="I3D of FVD")
-    perceptual.add_argument("--lpips", type=Path, metavar="FILE", help="the heads for that network: vgg.pth or alex.pth")
-    perceptual.add_argument("-o", "--output", type=Path, required=True, help="a name that ends in .npz and does not exist yet")
-
-
-def _add_generator(families: argparse._SubParsersAction, name: str, text: str, row: str) -> None:
-    generator = families.add_parser(name, help=text, description=_GENERATOR, epilog=__doc__)
-    generator.formatter_class = argparse.RawDescriptionHelpFormatter
-    generator.set_defaults(convert=_convert_generator)
-    what = generator.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="a .ckpt, .pt or .safetensors file")
-    what.add_argument("--to-torch", type=Path, metavar="MODEL", help="write this model as the original's .ckpt or .safetensors")
-    generator.add_argument("--like", metavar="FILE:VARIANT", help=f"an experiment's row that is the same model, such as {row}")
-    generator.add_argument("-o", "--output", type=Path, required=True, help="a name that does not exist yet")
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="the heads for that network: vgg.pth or alex.pth")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a name that ends in .npz and does not exist yet")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from tokjax.conversion.checkpoint_files import CheckpointError, read_checkpoint
-from tokjax.evaluation.networks import ORIGINS, layered, template
-from tokjax.losses.perceptual import save_perceptual
+from tokjax.evaluation.networks import shapes_of
+from tokjax.losses.weight_files import ORIGINS, save_weights
 
 INCEPTION_SHA256 = "6726825d"  # the first digits of that of pt_inception-2015-12-05, which its name bears
 # I3D of another training in VideoGPT's layout: distances with it compare with nobody's.
@@ -39,24 +39,18 @@ def convert_network(network: str, source: Path, output: Path) -> dict[str, Any]:
     """
     state = _state(source)
     layout, rename = _layout(network, state, source)
-    flat = {".".join(path): _take(state, ".".join(path), shape, rename, source) for path, shape in template(network).items()}
-    known = {rename(*name.rsplit(".", 1)) for name in flat}
+    shapes = shapes_of(network)
+    weights = {
+        layer: {leaf: _take(state, (layer, leaf), shape, rename, source) for leaf, shape in leaves.items()}
+        for layer, leaves in shapes.items()
+    }
+    known = {rename(layer, leaf) for layer, leaves in shapes.items() for leaf in leaves}
     if extra := sorted(set(state) - known):
         raise CheckpointError(f"{source} holds {len(extra)} tensors that {network} has not, the first is {extra[0]}")
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     notes = _doubts(network, source, digest)
-    return _write(output, layered(network, flat), network, {source.name: digest, "layout": layout}, notes)
-
-
-def _write(output: Path, layers: Any, network: str, sources: dict[str, str], notes: list[str]) -> dict[str, Any]:
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        about = save_perceptual(partial, layers, network, sources, notes)
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
-    return about
+    return save_weights(output, weights, network, {source.name: digest, "layout": layout}, notes)
 
 
 def _state(source: Path) -> dict[str, np.ndarray]:
@@ -114,13 +108,13 @@ def _of_torchscript(layer: str, leaf: str) -> str:
     return f"{layer}.conv3d.weight" if leaf == "kernel" else f"{layer}.batch3d.{_BATCH_NORM[leaf]}"
 
 
-def _take(state: State, ours: str, shape: tuple[int, ...], rename: Rename, source: Path) -> np.ndarray:
+def _take(state: State, ours: tuple[str, str], shape: tuple[int, ...], rename: Rename, source: Path) -> np.ndarray:
     """One array in our order of axes: convolutions [time, height, width, in, out], linear layers [in, out]."""
-    name = rename(*ours.rsplit(".", 1))
+    name = rename(*ours)
     if name not in state:
         raise CheckpointError(f"{source} lacks the tensor {name}; it is cut down or of another network")
     tensor = np.asarray(state[name], np.float32)
-    if ours.endswith(".kernel"):
+    if ours[1] == "kernel":
         tensor = np.moveaxis(tensor, (0, 1), (-1, -2))  # out and in come last
         tensor = tensor.reshape((1, *tensor.shape) if tensor.ndim == 4 else tensor.shape)
         if len(shape) == 2:

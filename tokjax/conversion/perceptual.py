@@ -14,7 +14,7 @@ import numpy as np
 
 from tokjax.conversion.checkpoint_files import CheckpointError, read_checkpoint
 from tokjax.losses.features import NETWORKS, tap_channels
-from tokjax.losses.perceptual import Weights, save_perceptual
+from tokjax.losses.weight_files import Weights, save_weights
 
 HEADS_MD5 = {"vgg16": "d507d7349b931f0638a25a48a722f98a"}  # of vgg.pth, v0.1, as the LPIPS authors published it
 
@@ -85,15 +85,7 @@ def require_output(output: Path) -> None:
 
 
 def _write(output: Path, variables: Weights, network: str, sources: tuple[Path, ...], notes: list[str]) -> dict[str, Any]:
-    digests = {source.name: _digest(source, "sha256") for source in sources}
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        about = save_perceptual(partial, variables, network, digests, notes)
-        require_output(output)
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
-    return about
+    return save_weights(output, variables, network, {source.name: _digest(source, "sha256") for source in sources}, notes)
 
 
 def _layers(state: State, network: str, path: Path, name: str) -> Weights:

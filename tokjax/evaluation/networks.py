@@ -5,8 +5,6 @@ VGG16 and AlexNet with the heads of LPIPS (tokjax.losses.perceptual), Inception-
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,25 +17,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tokjax.evaluation import i3d, inception
 from tokjax.losses.features import NETWORKS
-from tokjax.losses.perceptual import PerceptualError, load_perceptual, weights_digest
-
-_VGG = "torchvision's vgg16-397923af.pth and the LPIPS authors' vgg.pth (richzhang/PerceptualSimilarity, weights/v0.1)"
-_ALEX = "torchvision's alexnet-owt-7be5be79.pth and the LPIPS authors' alex.pth (richzhang/PerceptualSimilarity, weights/v0.1)"
-_FID = "pt_inception-2015-12-05-6726825d.pth, of the releases of mseitzer/pytorch-fid"
-_FVD = "i3d_pretrained_400.pt of VideoGPT (wilson1yan/VideoGPT) or i3d_torchscript.pt of StyleGAN-V (universome/stylegan-v)"
-# What each network is made of, and the command that makes it.
-ORIGINS = {
-    "vgg16": (_VGG, "--vgg16 vgg16-397923af.pth --lpips vgg.pth"),
-    "alexnet": (_ALEX, "--alexnet alexnet-owt-7be5be79.pth --lpips alex.pth"),
-    "inception": (_FID, "--inception pt_inception-2015-12-05-6726825d.pth"),
-    "i3d": (_FVD, "--i3d i3d_pretrained_400.pt"),
-}
-
-
-def how_to_make(network: str) -> str:
-    """The end of a sentence on what is missing."""
-    origin, arguments = ORIGINS[network]
-    return f"make it with `tokjax convert perceptual {arguments} -o {network}.npz` from {origin}"
+from tokjax.losses.perceptual import shapes as lpips_shapes
+from tokjax.losses.weight_files import ORIGINS, PerceptualError, how_to_make, read_weights, require_shapes
 
 
 class Weights:
@@ -51,15 +32,15 @@ class Weights:
 
     def __init__(self, path: str | Path) -> None:
         """Reads and checks the file. Raises PerceptualError: it is missing, damaged, or of a network unknown here."""
-        path = Path(path)
-        self.about, arrays = _read(path)
+        self.about, weights = read_weights(path)
         self.network = self.about.get("network", "")
-        if self.network in NETWORKS:
-            self.params: Any = load_perceptual(path, self.network)
-        elif self.network in ORIGINS:
-            self.params = _nested(self.network, arrays, self.about, path)
-        else:
+        if self.network not in ORIGINS:
             raise PerceptualError(f"{path} holds the network {self.network!r}, which is none of {', '.join(ORIGINS)}")
+        require_shapes(path, self.network, weights, shapes_of(self.network))
+        self.params: Any = weights
+        if self.network not in NETWORKS:
+            places = {path: _in_file(path) for path in _parameters(self.network)}
+            self.params = unflatten_dict({path: weights[layer][leaf] for path, (layer, leaf) in places.items()})
 
 
 def open_all(paths: Iterable[str | Path]) -> dict[str, Weights]:
@@ -88,45 +69,25 @@ def module_of(network: str, epsilon: float = 1e-5, temporal_padding: str = "same
     return inception.Inception() if network == "inception" else i3d.I3D(epsilon, temporal_padding)
 
 
+def shapes_of(network: str) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Of a network's arrays, by layer and leaf as files keep them; layers within layers have dots in their names."""
+    if network in NETWORKS:
+        return lpips_shapes(network)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for path, shape in _parameters(network).items():
+        layer, leaf = _in_file(path)
+        shapes.setdefault(layer, {})[leaf] = shape
+    return shapes
+
+
 @cache
-def template(network: str) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Shapes of a network's parameters by their path."""
+def _parameters(network: str) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shapes of what its module keeps, by path."""
     shape = (1, inception.SIDE, inception.SIDE, 3) if network == "inception" else (1, i3d.LEAST_FRAMES, i3d.SIDE, i3d.SIDE, 3)
     init = jax.eval_shape(module_of(network).init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
     return {path: leaf.shape for path, leaf in flatten_dict(init["params"]).items()}
 
 
-def layered(network: str, flat: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Arrays by dotted name -> by layer and leaf, as files keep them."""
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for path in template(network):
-        layer, _, leaf = ".".join(path).rpartition(".")
-        layers.setdefault(layer, {})[leaf] = flat[f"{layer}.{leaf}"]
-    return layers
-
-
-def _nested(network: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    flat = {name.replace("/", "."): value for name, value in arrays.items()}
-    expected = {".".join(path): shape for path, shape in template(network).items()}
-    if {name: value.shape for name, value in flat.items()} != expected:
-        raise PerceptualError(f"{path} does not hold the weights of {network}; {how_to_make(network)}")
-    if weights_digest(layered(network, flat)) != about.get("digest"):
-        raise PerceptualError(f"{path} is damaged: its weights are not those that were written; {how_to_make(network)}")
-    return unflatten_dict({path: flat[".".join(path)] for path in template(network)})
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return dict(json.loads(str(arrays.pop("about")))), arrays
-    except FileNotFoundError as error:
-        raise PerceptualError(f"there is no file of weights {path}; {how_to_make(_guessed(path))}") from error
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        message = f"{path} is no file that `tokjax convert perceptual` wrote, or a damaged one; {how_to_make(_guessed(path))}"
-        raise PerceptualError(message) from error
-
-
-def _guessed(path: Path) -> str:
-    """The network that a file's name speaks of."""
-    return next((name for name in ORIGINS if name in path.name.lower()), "vgg16")
+def _in_file(path: tuple[str, ...]) -> tuple[str, str]:
+    layer, _, leaf = ".".join(path).rpartition(".")
+    return layer, leaf

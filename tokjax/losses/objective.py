@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from tokjax.losses import adversarial
-from tokjax.losses.perceptual import Weights, lpips
+from tokjax.losses.perceptual import lpips
 from tokjax.losses.reconstruction import reconstruction_loss, summed_values, with_log_variance
+from tokjax.losses.weight_files import Weights
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

@@ -9,7 +9,7 @@ import jax
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from tokjax.losses.perceptual import Weights
+    from tokjax.losses.weight_files import Weights
     from tokjax.training.adversary import Adversary
 
 Metrics = dict[str, jax.Array]

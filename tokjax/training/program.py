@@ -13,7 +13,8 @@ from tokjax.errors import ConfigError
 from tokjax.generation.families import build, is_generator
 from tokjax.generation.live_tokens import check_labels
 from tokjax.generation.sources_of_tokens import measured, tokenizer_of
-from tokjax.losses.perceptual import Weights, about_perceptual, load_perceptual
+from tokjax.losses.perceptual import load_perceptual
+from tokjax.losses.weight_files import Weights, about_weights
 from tokjax.models.mesh import laid_on
 from tokjax.training import sharding
 from tokjax.training.border import array_names, begin_stage
@@ -64,7 +65,7 @@ class Program:
             donate_argnums=0,
         )
         uses = config.loss.perceptual_weight > 0
-        self.perceptual_digest = about_perceptual(config.loss.perceptual_weights_file)["digest"] if uses else its_digest
+        self.perceptual_digest = about_weights(config.loss.perceptual_weights_file)["digest"] if uses else its_digest
 
     @cached_property
     def perceptual(self) -> Weights | None:

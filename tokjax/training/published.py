@@ -29,7 +29,7 @@ from tokjax.training.state import TrainState
 from tokjax.training.updates import carried_by, generator_updated, kept_if_finite
 
 if TYPE_CHECKING:
-    from tokjax.losses.perceptual import Weights
+    from tokjax.losses.weight_files import Weights
 
 
 def make_published_step(rules: Rules, optimizer: optax.GradientTransformation) -> Callable:

@@ -30,7 +30,7 @@ from tokjax.training.updates import carried_by, generator_updated, kept_if_finit
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from tokjax.losses.perceptual import Weights
+    from tokjax.losses.weight_files import Weights
 
 Step = Callable[..., tuple[TrainState, Metrics]]
 
