@@ -6,9 +6,10 @@
     python benchmarks/train_memory.py --config experiments/vidtok.py:kl_causal_488_4chn --topology v5p:2x2x1 --context 1 2 4
 
 Convolutions are in the form that accelerators use. With --topology the compiler is that of TPUs, for which `pip install libtpu`
-is enough, and the numbers are what a TPU would allocate. Without it the devices are pretended ones of the CPU, whose compiler
-computes bfloat16 convolutions in float32, copies what they read and write, and leaves gradients of parameters to the end, with
-all that they are made of: shares of devices can be compared, the size of one cannot be taken for an accelerator's.
+is enough, and the numbers are what a TPU would allocate; it is told to make little effort (JAX_OPTIMIZATION_LEVEL=O0), which
+takes two minutes a program rather than the better part of an hour. Without it the devices are pretended ones of the CPU, whose
+compiler computes bfloat16 convolutions in float32, copies what they read and write, and leaves gradients of parameters to the
+end, with all that they are made of: shares of devices can be compared, the size of one cannot be taken for an accelerator's.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ALONE = {
     "TPU_ACCELERATOR_TYPE": "v5p-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
+    "JAX_OPTIMIZATION_LEVEL": "O0",
 }
 
 
@@ -78,14 +80,16 @@ def compiled_step(config: Any, args: argparse.Namespace, context: int) -> Any:
     """A training step on the first fsdp x context devices."""
     import jax
     from jax.experimental import topologies
+    from jax.sharding import AxisType
 
     from tokjax.models.convolution import CONVOLUTION_FORM
+    from tokjax.models.mesh import AXES
     from tokjax.models.tokenizer import build
-    from tokjax.training.sharding import make_mesh
     from tokjax.training.workloads import Clips, make_workload
 
     devices = topologies.get_topology_desc(args.topology, "tpu").devices if args.topology else jax.devices()
-    mesh = make_mesh({"data": 1, "fsdp": args.fsdp, "context": context}, devices[: args.fsdp * context])
+    shape = (1, args.fsdp, context)  # also across hosts, which a run could not feed
+    mesh = jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices[: args.fsdp * context])
     clips = Clips(args.batch * args.fsdp, args.frames, args.size)
     token = CONVOLUTION_FORM.set("direct")
     try:
