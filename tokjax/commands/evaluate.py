@@ -4,6 +4,8 @@
   tokjax evaluate models/kl --data mcl_jcv --protocol vidtok --weights lpips.npz i3d.npz
   tokjax evaluate models/kl --data imagenet/val --protocol imagenet-rfid-50k --metrics fid_tf1,psnr --weights inception.npz
   tokjax evaluate theirs --reference originals --protocol omnitokenizer-image --metrics fid_torch --set jpeg=75 --weights fid.npz
+  tokjax evaluate --generated samples --reference imagenet/train --protocol adm-50k --weights inception.npz
+  tokjax evaluate --generated clips --reference UCF-101 --protocol ucf-2048 --set frames=17 --weights i3d.npz
   tokjax evaluate --compare runs/a/evaluation runs/b/evaluation theirs/evaluation --output table
 
 Without --data the run's own validation streams are scored. DIR may hold `images` and `videos` (with `videos.csv` beside them, or
@@ -11,6 +13,13 @@ not), or media files directly; they are resized and cropped like the run's own s
 With --reference the first argument is a folder of reconstructions, paired with the originals by name; arrays .npy [t,h,w,3] of
 uint8 or of floats -1..1 are read beside images and videos. Writes evaluation.json and report.html; --compare writes table.md,
 .tex, .csv and .html of the evaluation.json in the named folders.
+
+With --generated a folder of samples is judged, what `tokjax generate` wrote or any images, videos or arrays, against references
+that are not their partners: a folder of the data set, or the file .npz that an earlier evaluation kept of it in --cache. Of more
+samples than the protocol has, so many are taken, evenly spread in the order of names; of fewer, the number is given and marked.
+  adm-50k    50,000 images of 256 pixels: FID, Inception Score, precision and recall
+  ucf-2048   2,048 videos, their middle 16 frames, 128 pixels: FVD, against as many videos of UCF-101
+  k600-2048  2,048 predictions, 17 frames of 64 pixels with the given ones first: FVD, against as many videos of Kinetics-600
 """
 
 from __future__ import annotations
@@ -23,11 +32,20 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, nargs="?", help="a training workdir or an export, or a folder of reconstructions")
+    parser.add_argument("--generated", type=Path, metavar="DIR", help="a folder of generated samples, rather than a model")
     parser.add_argument("--data", type=Path, metavar="DIR", help="images and videos to score on")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go; default: MODEL/evaluation")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where the results go; default: MODEL/evaluation, DIR/evaluation"
+    )
     parser.add_argument("--step", type=int, help="a checkpoint of the workdir; default: the newest")
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="the originals of a folder of reconstructions")
-    parser.add_argument("--protocol", metavar="NAME", help="vidtok, vidtok-whole, omnitokenizer-image, omnitokenizer-video, ...")
+    parser.add_argument(
+        "--reference", type=Path, metavar="PATH", help="the originals of reconstructions; or references of samples, or their file"
+    )
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="vidtok, vidtok-whole, omnitokenizer-image, omnitokenizer-video, imagenet-rfid-50k; adm-50k, ucf-2048, k600-2048",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="another value in the protocol: frames=16"
     )
@@ -44,13 +62,18 @@ def run(args: argparse.Namespace) -> int:
     from tokjax.errors import ConfigError
 
     if args.compare:
-        if args.model or args.data or args.reference or args.protocol:
+        if args.model or args.generated or args.data or args.reference or args.protocol:
             raise ConfigError("--compare takes folders of finished evaluations and --output; leave the rest out")
         return _compare(args)
-    if args.model is None:
-        raise ConfigError("say what to evaluate: a model, a folder of reconstructions with --reference, or --compare DIR ...")
+    if args.model is None and args.generated is None:
+        raise ConfigError(
+            "say what to evaluate: a model, a folder of reconstructions with --reference, --generated DIR, or --compare DIR ..."
+        )
     if args.batch < 1:
         raise ConfigError(f"--batch must be at least 1, not {args.batch}")
+    if args.generated:
+        _check_generated(args)
+        return _write(args, *_samples(args))
     if args.reference:
         if args.data or args.step is not None:
             raise ConfigError(
@@ -66,9 +89,27 @@ def run(args: argparse.Namespace) -> int:
 
 def _output(args: argparse.Namespace) -> Path:
     """A place that cannot be written is found out before the work."""
-    output = args.output or args.model / "evaluation"
+    output = args.output or (args.generated or args.model) / "evaluation"
     output.mkdir(parents=True, exist_ok=True)
     return output
+
+
+def _check_generated(args: argparse.Namespace) -> None:
+    from tokjax.errors import ConfigError
+    from tokjax.evaluation.protocols import protocols_of
+
+    if args.model or args.data or args.step is not None:
+        raise ConfigError("--generated names the samples; a model, --data and --step belong to evaluations of reconstructions")
+    if not args.generated.is_dir():
+        raise ConfigError(f"the folder of samples {args.generated} does not exist")
+    if not args.reference:
+        raise ConfigError(
+            "samples are compared with references: name their folder, or the file that an earlier run kept, with --reference"
+        )
+    if not args.reference.exists():
+        raise ConfigError(f"the reference {args.reference} does not exist")
+    if not args.protocol:
+        raise ConfigError(f"say by which protocol, with --protocol; of samples there are {', '.join(protocols_of('generation'))}")
 
 
 def _shared_cache() -> Path:
@@ -135,7 +176,18 @@ def _reconstructions(args: argparse.Namespace) -> tuple:
     return result, [], pictures, None
 
 
-def _setup(args: argparse.Namespace, data: Path):
+def _samples(args: argparse.Namespace) -> tuple:
+    from tokjax.evaluation.generated_run import evaluate_generated
+    from tokjax.training.sharding import make_mesh
+
+    setup = _setup(args, args.reference, "generation")
+    mesh = make_mesh({"data": -1, "fsdp": 1, "context": 1})
+    with _bar() as bar:
+        result, samples = evaluate_generated(setup, args.generated, mesh, _shown_on(bar))
+    return result, [], [], None, samples
+
+
+def _setup(args: argparse.Namespace, data: Path, task: str = "reconstruction"):
     from tokjax.evaluation.networks import open_all
     from tokjax.evaluation.pairs import as_they_are
     from tokjax.evaluation.protocol_run import Setup
@@ -143,14 +195,14 @@ def _setup(args: argparse.Namespace, data: Path):
 
     metrics = tuple(filter(None, args.metrics.split(",")))
     if args.protocol:
-        protocol, overrides = protocol_named(args.protocol, args.set, metrics)
+        protocol, overrides = protocol_named(args.protocol, args.set, metrics, task)
     else:
         protocol, overrides = as_they_are(data, args.set, metrics)
-    output = _output(args)
-    return Setup(protocol, overrides, open_all(args.weights), data, output, args.cache or _shared_cache(), args.batch)
+    weights = open_all(args.weights)
+    return Setup(protocol, overrides, weights, data, _output(args), args.cache or _shared_cache(), args.batch)
 
 
-def _write(args: argparse.Namespace, result: dict, history: list, pictures: list, tokenizer) -> int:
+def _write(args: argparse.Namespace, result: dict, history: list, pictures: list, tokenizer, samples: dict | None = None) -> int:
     import json
 
     from tokjax.evaluation.latent_maps import latent_maps
@@ -160,7 +212,7 @@ def _write(args: argparse.Namespace, result: dict, history: list, pictures: list
     output = _output(args)
     write_atomically(output / "evaluation.json", json.dumps(result, indent=2) + "\n")
     maps = latent_maps(tokenizer, pictures) if tokenizer else {}
-    write_report(output / "report.html", result, history, pictures, maps)
+    write_report(output / "report.html", result, history, pictures, maps, samples)
     _print_result(result, output)
     return 0
 

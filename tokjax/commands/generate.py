@@ -11,6 +11,8 @@ differ between batches of different sizes.
 First frames are encoded by themselves, and must fill whole codes (1, 5, 9, ... of them with a time factor of 4). The published
 script encodes the clip that they begin and keeps its first codes, which have seen the frames to be predicted.
 
+Score samples with `tokjax evaluate --generated DIR --reference DATA --protocol adm-50k` (or ucf-2048, k600-2048).
+
 Guidance of a language model is s in (1 + s) conditional - s unconditional, of diffusion s in unconditional + s (conditional -
 unconditional), as published.
 """

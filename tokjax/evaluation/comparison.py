@@ -31,6 +31,8 @@ SHOWN = {
     "fid_torch": ("FID (torch)", 2, False),
     "fid_tf1": ("FID (tf1)", 2, False),
     "inception_score": ("IS", 2, True),
+    "precision": ("precision", 3, True),
+    "recall": ("recall", 3, True),
     "fvd_omnitokenizer": ("FVD (omnitokenizer)", 2, False),
     "fvd_videogpt": ("FVD (videogpt)", 2, False),
     "fvd_styleganv": ("FVD (styleganv)", 2, False),

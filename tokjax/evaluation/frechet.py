@@ -8,9 +8,12 @@ sets smaller than their dimensions need no special care: their factors are narro
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.linalg import lapack, svdvals
+
+_PARTS = ("origin", "total", "squares")
 
 
 @dataclasses.dataclass
@@ -69,7 +72,34 @@ class Moments:
         return (self.squares - self.count * np.outer(offset, offset)) / (self.count - ddof)
 
 
-def frechet_distance(first: Moments, second: Moments, ddof: int = 1) -> float:
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Moments that somebody published, in place of Moments: mean [d] and covariance [d,d] of nobody says how many features."""
+
+    mean: np.ndarray
+    given: np.ndarray
+    count: None = None
+
+    def covariance(self, ddof: int = 1) -> np.ndarray:
+        """[d,d], by whatever ddof it was taken."""
+        return self.given
+
+
+def moments_as_arrays(moments: Mapping[str, Moments]) -> dict[str, np.ndarray]:
+    """For a file, by name and part."""
+    return {f"moments/{name}/{part}": getattr(one, part) for name, one in moments.items() if one.count for part in _PARTS}
+
+
+def moments_from_arrays(counts: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, Moments]:
+    """Those that `moments_as_arrays` has made arrays of, over so many features."""
+
+    def one(name: str, count: int) -> Moments:
+        return Moments(count, *(arrays[f"moments/{name}/{part}"] for part in _PARTS)) if count else Moments()
+
+    return {name: one(name, count) for name, count in counts.items()}
+
+
+def frechet_distance(first: Moments, second: Moments | Gaussian, ddof: int = 1) -> float:
     """d² between the sets behind two moments."""
     return gaussian_distance(first.mean, first.covariance(ddof), second.mean, second.covariance(ddof))
 

@@ -30,6 +30,18 @@ def gallery(pictures: Sequence[Picture]) -> str:
     return f"<h2>Pictures</h2><p>{note}</p>" + "".join(_still(p) if len(p.original) == 1 else _moving(p) for p in pictures)
 
 
+def sample_gallery(samples: Mapping[str, np.ndarray]) -> str:
+    """Clips [t,h,w,3] that have no original, by name: images as PNG, others moving."""
+    if not samples:
+        return ""
+    cells = []
+    for name, frames in samples.items():
+        first, *more = (Image.fromarray(_fitting(frame)) for frame in frames[:MOST_FRAMES])
+        uri = _encoded(first, "WEBP", more) if more else _encoded(first, "PNG")
+        cells.append(f"<div>{_element(uri, first.size, name)}<small>{escape(name)}</small></div>")
+    return f'<h2>Samples</h2><div class="stills">{"".join(cells)}</div>'
+
+
 def difference(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     """GAIN x the absolute difference of two uint8 arrays, clipped to 255."""
     return np.clip(GAIN * np.abs(original.astype(np.int32) - reconstruction), 0, 255).astype(np.uint8)

@@ -5,57 +5,91 @@ Files are .npz without pickles. Each bears a label, everything that its numbers 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from tokjax.evaluation.examples import Examples, Picture
-from tokjax.evaluation.frechet import Moments
-from tokjax.evaluation.scores import Scores
+from tokjax.evaluation.frechet import Moments, moments_as_arrays, moments_from_arrays
 
 SECONDS_BETWEEN_SAVES = 60.0
-_MOMENTS = ("origin", "total", "squares")
 Label = Mapping[str, Any]
+
+
+class Gathered(Protocol):
+    """What an evaluation gathers of a stream."""
+
+    def flattened(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """All of it, as values for JSON and arrays."""
+
+    def restored(self, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        """One with what `flattened` gave; the rest is its own."""
+
+
+T = TypeVar("T", bound=Gathered)
 
 
 class StatisticsError(ValueError):
     """A file of statistics that is damaged or of something else; the message is one sentence."""
 
 
-def save_moments(path: Path, moments: Mapping[str, Moments], label: Label) -> None:
-    """Writes moments by metric, whole or not at all."""
-    counts = {name: one.count for name, one in moments.items()}
-    _write(path, {"label": dict(label), "counts": counts}, _arrays(moments))
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What is kept of the originals, by metric.
+
+    Attributes:
+      moments: of all of them.
+      features: float32 [n,d] of some, where precision and recall were asked for.
+    """
+
+    moments: Mapping[str, Moments]
+    features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def load_moments(path: Path, label: Label) -> dict[str, Moments]:
-    """The moments in a file.
+def save_statistics(path: Path, found: Statistics, label: Label) -> None:
+    """Writes them, whole or not at all."""
+    counts = {name: one.count for name, one in found.moments.items()}
+    features = {f"features/{name}": one for name, one in found.features.items()}
+    _write(path, {"label": dict(label), "counts": counts}, moments_as_arrays(found.moments) | features)
+
+
+def read_statistics(path: Path) -> tuple[Statistics, dict[str, Any]]:
+    """The statistics in a file, and its label.
 
     Raises:
-      StatisticsError: it is damaged, or its label differs. OSError: it is not there.
+      StatisticsError: it is damaged, or no such file. OSError: it is not there.
     """
     about, arrays = _read(path)
+    if "metric" not in about.get("label", ()):
+        raise StatisticsError(f"{path} holds no statistics of originals; those that an evaluation kept lie in its --cache")
+    features = {name.partition("/")[2]: one for name, one in arrays.items() if name.startswith("features/")}
+    return Statistics(moments_from_arrays(about["counts"], arrays), features), about["label"]
+
+
+def load_statistics(path: Path, label: Label) -> Statistics:
+    """The statistics in a file of that label. Raises as `read_statistics` does, and StatisticsError for another label."""
+    found, own = read_statistics(path)
     for key, value in label.items():
-        if about["label"].get(key) != value:
+        if own.get(key) != value:
             raise StatisticsError(
-                f"{path} holds the statistics of another evaluation: its {key} is {about['label'].get(key)!r}, not {value!r}"
+                f"{path} holds the statistics of another evaluation: its {key} is {own.get(key)!r}, not {value!r}"
             )
-    return _moments(about["counts"], arrays)
+    return found
 
 
 class Unfinished:
-    """The scores of one stream, saved now and then, so that an evaluation goes on where it was interrupted."""
+    """What one stream has gathered, saved now and then, so that an evaluation goes on where it was interrupted."""
 
     def __init__(self, path: Path, label: Label) -> None:
         self._path, self._label, self._saved = path, dict(label), time.monotonic()
 
-    def restore(self, fresh: Scores) -> Scores:
+    def restore(self, fresh: T) -> T:
         """What is saved under this label, or `fresh`."""
         if not self._path.exists():
             return fresh
@@ -66,75 +100,21 @@ class Unfinished:
         if about["label"] != self._label:
             self._path.unlink()
             return fresh
-        return _scores(about, arrays, fresh)
+        return fresh.restored(about, arrays)
 
-    def save_at_times(self, scores: Scores) -> None:
+    def save_at_times(self, scores: Gathered) -> None:
         """Once a minute."""
         if time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES:
             self.save(scores)
             self._saved = time.monotonic()
 
-    def save(self, scores: Scores) -> None:
-        about, arrays = _flattened(scores)
+    def save(self, scores: Gathered) -> None:
+        about, arrays = scores.flattened()
         _write(self._path, about | {"label": self._label}, arrays)
 
     def remove(self) -> None:
         """When the evaluation is done."""
         self._path.unlink(missing_ok=True)
-
-
-def _flattened(scores: Scores) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    sets = {f"{name}/{side}": pair[i] for name, pair in scores.sets.items() for i, side in enumerate(("fake", "real"))}
-    kept = scores.examples.kept if scores.examples else {}
-    about = {
-        "ids": scores.ids,
-        "metrics": list(scores.frames),
-        "counts": {name: one.count for name, one in sets.items()},
-        "examples": {role: [psnr, picture.name] for role, (psnr, picture) in kept.items()},
-    }
-    arrays = _arrays(sets)
-    for name, clips in scores.frames.items():
-        arrays[f"frames/{name}"] = np.concatenate(clips)
-        arrays[f"lengths/{name}"] = np.array([len(clip) for clip in clips])
-    arrays["codes"] = np.asarray(scores.counts)
-    if scores.inception_score is not None:
-        arrays |= {f"inception_score/{name}": value for name, value in scores.inception_score.state().items()}
-    if scores.examples:
-        arrays["psnr_of_clips"] = np.array(scores.examples.scores)
-        for role, (_, picture) in kept.items():
-            arrays |= {f"original/{role}": picture.original, f"reconstruction/{role}": picture.reconstruction}
-    return about, arrays
-
-
-def _scores(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray], fresh: Scores) -> Scores:
-    moments = _moments(about["counts"], arrays)
-    frames = {}
-    for name in about["metrics"]:
-        frames[name] = np.split(arrays[f"frames/{name}"], np.cumsum(arrays[f"lengths/{name}"])[:-1])
-    scores = Scores(list(about["ids"]), frames, arrays["codes"] if arrays["codes"].ndim else 0)
-    scores.sets = {name: (moments[f"{name}/fake"], moments[f"{name}/real"]) for name in fresh.sets}
-    if fresh.inception_score is not None:
-        fresh.inception_score.restore(
-            {name.split("/")[1]: arrays[name] for name in arrays if name.startswith("inception_score/")}
-        )
-    scores.inception_score = fresh.inception_score
-    if fresh.examples is not None:
-        kept = {}
-        for role, (psnr, name) in about["examples"].items():
-            kept[role] = (psnr, Picture(name, arrays[f"original/{role}"], arrays[f"reconstruction/{role}"]))
-        scores.examples = Examples(arrays["psnr_of_clips"].tolist(), kept)
-    return scores
-
-
-def _arrays(moments: Mapping[str, Moments]) -> dict[str, np.ndarray]:
-    return {f"moments/{name}/{part}": getattr(one, part) for name, one in moments.items() if one.count for part in _MOMENTS}
-
-
-def _moments(counts: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, Moments]:
-    def one(name: str, count: int) -> Moments:
-        return Moments(count, *(arrays[f"moments/{name}/{part}"] for part in _MOMENTS)) if count else Moments()
-
-    return {name: one(name, count) for name, count in counts.items()}
 
 
 def _write(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -17,15 +17,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tokjax.evaluation.clips import Clips, Files
 from tokjax.evaluation.context import environment
 from tokjax.evaluation.cost_of_clip import cost_of_clip
-from tokjax.evaluation.distributions import RULES
 from tokjax.evaluation.evaluator import evaluate, evaluate_pairs
 from tokjax.evaluation.examples import Examples, Picture
-from tokjax.evaluation.frechet import Moments
 from tokjax.evaluation.judge import Judge
-from tokjax.evaluation.kept_scores import Unfinished, load_moments, save_moments
+from tokjax.evaluation.kept_scores import Statistics, Unfinished
 from tokjax.evaluation.networks import Weights
 from tokjax.evaluation.pairs import Pairs, files_of
 from tokjax.evaluation.protocols import Protocol, shortage
+from tokjax.evaluation.reference_shelf import Shelf
 from tokjax.evaluation.scores import Scores
 from tokjax.models.tokenizer import Tokenizer
 
@@ -59,11 +58,11 @@ def evaluate_model(
     Raises:
       DataError, PerceptualError, ProtocolError, StatisticsError, ValueError: see those who raise them.
     """
-    run, devices = _Run(setup, _originals(setup)), mesh.size
-    timed = _Timed(tokenizer.on({"data": -1}) if devices > 1 else tokenizer, _by_clip(mesh))
+    run, devices = _Run(setup, originals_of(setup)), mesh.size
+    timed = _Timed(tokenizer.on({"data": -1}) if devices > 1 else tokenizer, by_clip(mesh))
     unfinished = run.unfinished(_digest_of(tokenizer))
     fresh = unfinished.restore(run.new_scores())
-    clips = Clips(setup.protocol, run.source, _batch(setup, devices), fresh.ids)
+    clips = Clips(setup.protocol, run.source, batch_size(setup, devices), fresh.ids)
     quantizer = tokenizer.module.quantizer
     result, pictures = evaluate(
         timed,
@@ -87,11 +86,11 @@ def evaluate_folder(
     setup: Setup, folder: Path, mesh: Mesh, progress: Progress | None = None
 ) -> tuple[dict[str, Any], list[Picture]]:
     """The same of reconstructions in a folder, paired with the originals by name."""
-    run, theirs = _Run(setup, _originals(setup)), files_of(folder, setup.protocol.media)
+    run, theirs = _Run(setup, originals_of(setup)), files_of(folder, setup.protocol.media)
     fingerprint = theirs.fingerprint()
     unfinished = run.unfinished(fingerprint)
     fresh = unfinished.restore(run.new_scores())
-    pairs = Pairs(setup.protocol, run.source, theirs, _batch(setup, mesh.size), fresh.ids, _by_clip(mesh))
+    pairs = Pairs(setup.protocol, run.source, theirs, batch_size(setup, mesh.size), fresh.ids, by_clip(mesh))
     result, pictures = evaluate_pairs(
         {setup.protocol.media: pairs},
         progress=progress,
@@ -105,17 +104,17 @@ def evaluate_folder(
     return result, pictures
 
 
-def _batch(setup: Setup, devices: int) -> int:
+def batch_size(setup: Setup, devices: int) -> int:
     """Clips at a time, as many on each device; of whole videos one."""
     return -(-setup.batch // devices) * devices if setup.protocol.frames else devices
 
 
-def _by_clip(mesh: Mesh) -> NamedSharding | None:
+def by_clip(mesh: Mesh) -> NamedSharding | None:
     """Each device has clips of its own; one device needs no plan."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp"))) if mesh.size > 1 else None
 
 
-def _originals(setup: Setup) -> Files:
+def originals_of(setup: Setup) -> Files:
     """The files of the data set: those below `images` or `videos`, of `validation` too, where that exists."""
     media, root = setup.protocol.media, setup.data
     root = root / "validation" if (root / "validation").is_dir() else root
@@ -130,7 +129,8 @@ class _Run:
         protocol = setup.protocol
         self.judge = Judge(protocol.metrics, setup.weights, protocol.half_range, protocol.jpeg, len(source))
         self._label = {"protocol": protocol.digest(), "data": source.fingerprint(), "weights": self.judge.digests}
-        self._known = {name: found for name in self.judge.of_sets if (found := self._known_originals(name))}
+        self._shelf = Shelf(setup.cache, protocol, self._label["data"], self.judge.digests)
+        self._known = {name: found.moments[name] for name in self.judge.of_sets if (found := self._shelf.find(name))}
         self.judge.known_originals = self._known
 
     def new_scores(self) -> Scores:
@@ -146,38 +146,29 @@ class _Run:
         """Keeps the originals' statistics, and writes down how it was done."""
         for name, (_, originals) in scores.sets.items():
             if name not in self._known and originals.count > 1 and not bad:
-                save_moments(self._file(name), {name: originals}, self._label_of(name))
-        protocol = self.setup.protocol
-        stream = result["streams"][protocol.media]
-        warnings = shortage(protocol, {protocol.media: stream["clips"]})
-        warnings += [f"{name}: {one['warning']}" for name, one in stream.items() if isinstance(one, dict) and one.get("warning")]
-        warnings += [f"{row['id']} was left out: {row['reason']}" for row in bad]
-        result["warnings"] = warnings
-        result["protocol"] |= {
-            "preset": protocol.name,
-            "overrides": dict(self.setup.overrides),
-            "latents": "mode, not sampled",
-            "enough_samples": stream["clips"] >= protocol.samples,
-            **{key: value for key, value in dataclasses.asdict(protocol).items() if key != "name"},
-        }
-        networks = {
-            name: {"digest": one.about["digest"], "sources": one.about["sources"]} for name, one in self.setup.weights.items()
-        }
-        result["networks"] = {name: one for name, one in networks.items() if name in self.judge.digests}
+                self._shelf.keep(name, Statistics({name: originals}))
+        result["protocol"]["latents"] = "mode, not sampled"
+        add_protocol(result, self.setup, self.judge, bad)
         result["data"] = {"path": str(self.setup.data), "files": len(self.source), "fingerprint": self._label["data"]}
         result |= environment(time.monotonic() - self._began)
 
-    def _known_originals(self, name: str) -> Moments | None:
-        path = self._file(name)
-        return load_moments(path, self._label_of(name))[name] if path.exists() else None
 
-    def _label_of(self, name: str) -> dict[str, Any]:
-        """Everything that the originals' statistics depend on."""
-        return {"metric": name, **self._label, "weights": self._label["weights"][RULES[name].network]}
-
-    def _file(self, name: str) -> Path:
-        label = json.dumps(self._label_of(name), sort_keys=True)
-        return self.setup.cache / f"{name}_{hashlib.sha256(label.encode()).hexdigest()[:16]}.npz"
+def add_protocol(result: dict[str, Any], setup: Setup, judge: Judge, bad: list[dict[str, str]]) -> None:
+    """Writes down by which protocol and networks a result was taken, and what a reader has to know of it."""
+    protocol = setup.protocol
+    stream = result["streams"][protocol.media]
+    warnings = shortage(protocol, {protocol.media: stream["clips"]})
+    warnings += [f"{name}: {one['warning']}" for name, one in stream.items() if isinstance(one, dict) and one.get("warning")]
+    warnings += [f"{row['id']} was left out: {row['reason']}" for row in bad]
+    result["warnings"] = warnings
+    result["protocol"] |= {
+        "preset": protocol.name,
+        "overrides": dict(setup.overrides),
+        "enough_samples": stream["clips"] >= protocol.samples,
+        **{key: value for key, value in dataclasses.asdict(protocol).items() if key != "name"},
+    }
+    networks = {name: {"digest": one.about["digest"], "sources": one.about["sources"]} for name, one in setup.weights.items()}
+    result["networks"] = {name: one for name, one in networks.items() if name in judge.digests}
 
 
 class _Timed:

@@ -13,7 +13,11 @@ from tokjax.evaluation.distributions import RULES
 from tokjax.evaluation.pixel_variants import BY_FRAME
 
 LPIPS = {"lpips_vgg16": "vgg16", "lpips_alexnet": "alexnet"}
-METRICS = (*BY_FRAME, *LPIPS, *RULES, "inception_score")
+MANIFOLD = ("precision", "recall")
+OF_PAIRS, OF_SETS = (*BY_FRAME, *LPIPS), (*RULES, "inception_score")
+# What is judged -> the metrics that it can have.
+TASKS = {"reconstruction": (*OF_PAIRS, *OF_SETS), "generation": (*OF_SETS, *MANIFOLD)}
+METRICS = (*OF_PAIRS, *OF_SETS, *MANIFOLD)
 
 
 class ProtocolError(ValueError):
@@ -24,7 +28,8 @@ class ProtocolError(ValueError):
 class Protocol:
     """Attributes:
     media: "images" or "videos".
-    metrics: names among METRICS.
+    metrics: names among METRICS, of the task.
+    task: "reconstruction", of originals one by one, or "generation", of samples that have no partners among the references.
     frames: of a clip; 0 takes whole videos, encoded in chunks.
     clips: of a video: "first", "centre", or "all" of them one after the other, the last one filled up with its last frame.
     frame_rate: frames per second after sampling; 0 keeps the file's.
@@ -34,6 +39,8 @@ class Protocol:
     resize: "short_side" and the middle is cut out, or "stretch", whatever the proportions. Both smooth, and round to 8 bits.
     interpolation: "bilinear" or "bicubic".
     samples: clips (of images: images) that the published numbers are over; 0 is all there are.
+    reference_files: of generation: so many of the reference set, evenly spread over it in the order of names; 0 is all of them.
+    manifold: references that precision and recall see, evenly spread over those; 0 is all of them.
     half_range: originals go through -0.5..0.5 and are cut to whole levels like reconstructions, as in OmniTokenizer's code.
     jpeg: above 0, FID sees both sides through JPEG files of this quality.
     reference: the data set that published numbers are over.
@@ -43,6 +50,7 @@ class Protocol:
     name: str
     media: str
     metrics: tuple[str, ...]
+    task: str = "reconstruction"
     frames: int = 1
     clips: str = "first"
     frame_rate: float = 0.0
@@ -51,14 +59,16 @@ class Protocol:
     resize: str = "short_side"
     interpolation: str = "bilinear"
     samples: int = 0
+    reference_files: int = 0
+    manifold: int = 0
     half_range: bool = False
     jpeg: int = 0
     reference: str = ""
     source: str = ""
 
     def digest(self) -> str:
-        """Names what the originals become by this protocol: all settings but the metrics, the number and the words about it."""
-        left_out = ("name", "metrics", "samples", "reference", "source")
+        """Names what an original becomes by this protocol: all settings but the metrics, the numbers and the words about it."""
+        left_out = ("name", "metrics", "task", "samples", "reference_files", "manifold", "reference", "source")
         kept = {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -122,39 +132,97 @@ PROTOCOLS = {
             reference="ImageNet's validation set, compared with the same pictures after the crop",
             source="the evaluators of ADM and TiTok",
         ),
+        Protocol(
+            "adm-50k",
+            "images",
+            ("fid_tf1", "inception_score", *MANIFOLD),
+            task="generation",
+            interpolation="bicubic",
+            samples=50_000,
+            manifold=10_000,
+            reference="ImageNet's training set",
+            source="the evaluator of ADM, whose references are moments of all and 10,000 images for precision and recall",
+        ),
+        Protocol(
+            "ucf-2048",
+            "videos",
+            ("fvd_videogpt",),
+            task="generation",
+            frames=16,
+            clips="centre",
+            resolution=128,
+            resize="stretch",
+            interpolation="bicubic",
+            samples=2048,
+            reference_files=2048,
+            reference="UCF-101; papers differ in whether its test videos are among them",
+            source="OmniTokenizer's fvd_external.py at the 16 frames that most papers compare; its own numbers are of frames=17",
+        ),
+        Protocol(
+            "k600-2048",
+            "videos",
+            ("fvd_videogpt",),
+            task="generation",
+            frames=17,
+            clips="centre",
+            resolution=64,
+            resize="stretch",
+            interpolation="bicubic",
+            samples=2048,
+            reference_files=2048,
+            reference="Kinetics-600's validation split; samples go on from the first 5 frames of its videos, and begin with them",
+            source="OmniTokenizer's fvd_external.py",
+        ),
     )
 }
 
 
-def protocol_named(name: str, overrides: Sequence[str] = (), metrics: Sequence[str] = ()) -> tuple[Protocol, dict[str, Any]]:
+def protocol_named(
+    name: str, overrides: Sequence[str] = (), metrics: Sequence[str] = (), task: str | None = None
+) -> tuple[Protocol, dict[str, Any]]:
     """A preset with overrides such as "frames=16", and with other metrics where some are named.
+
+    Args:
+      task: the one that it has to be of.
 
     Returns:
       (the protocol, what differs from the preset).
 
     Raises:
-      ProtocolError: no such preset, setting or metric, or a value that cannot be.
+      ProtocolError: no such preset, setting or metric, a value that cannot be, or a preset of another task.
     """
     if name not in PROTOCOLS:
         raise ProtocolError(f"there is no protocol {name!r}{nearest(name, PROTOCOLS)}; there are: {', '.join(PROTOCOLS)}")
-    return adjusted(PROTOCOLS[name], overrides, metrics)
+    preset = PROTOCOLS[name]
+    if task not in (None, preset.task):
+        raise ProtocolError(f"{name} is a protocol of {preset.task}; of {task} there are: {', '.join(protocols_of(task))}")
+    return adjusted(preset, overrides, metrics)
+
+
+def protocols_of(task: str) -> list[str]:
+    """The names of its presets."""
+    return [name for name, protocol in PROTOCOLS.items() if protocol.task == task]
 
 
 def adjusted(preset: Protocol, overrides: Sequence[str] = (), metrics: Sequence[str] = ()) -> tuple[Protocol, dict[str, Any]]:
     """The same of a protocol that is at hand."""
     changes: dict[str, Any] = dict(_parsed(preset, text) for text in overrides)
     if metrics:
-        changes["metrics"] = check_metrics(metrics)
+        changes["metrics"] = check_metrics(metrics, preset.task)
     protocol = dataclasses.replace(preset, **changes)
     _check(protocol)
     return protocol, {key: value for key, value in changes.items() if value != getattr(preset, key)}
 
 
-def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
-    """Raises ProtocolError for a name that is no metric's."""
+def check_metrics(metrics: Sequence[str], task: str = "reconstruction") -> tuple[str, ...]:
+    """Raises ProtocolError for a name that is no metric's, or that of one which the task cannot have."""
+    known = TASKS[task]
     for metric in metrics:
         if metric not in METRICS:
-            raise ProtocolError(f"there is no metric {metric!r}{nearest(metric, METRICS)}; there are: {', '.join(METRICS)}")
+            raise ProtocolError(f"there is no metric {metric!r}{nearest(metric, known)}; there are: {', '.join(known)}")
+        if metric not in known:
+            why = "compares pairs, and samples have no partners" if metric in OF_PAIRS else "is of generated samples"
+            raise ProtocolError(f"{metric} {why}; of {task} there are: {', '.join(known)}")
     return tuple(metrics)
 
 
@@ -169,7 +237,7 @@ def shortage(protocol: Protocol, samples: Mapping[str, int]) -> list[str]:
 
 def _parsed(preset: Protocol, text: str) -> tuple[str, Any]:
     key, mark, value = text.partition("=")
-    fixed = ("name", "media", "metrics", "samples", "source", "reference")
+    fixed = ("name", "media", "metrics", "task", "samples", "reference_files", "manifold", "source", "reference")
     keys = [field.name for field in dataclasses.fields(Protocol) if field.name not in fixed]
     if not mark or key not in keys:
         raise ProtocolError(
@@ -191,6 +259,9 @@ def _check(protocol: Protocol) -> None:
     clips = [metric for metric in protocol.metrics if metric.startswith("fvd")]
     if clips and not protocol.frames >= 9:
         raise ProtocolError(f"{clips[0]} needs clips of at least 9 frames, and these have {protocol.frames or 'any number'}")
+    classes = [metric for metric in protocol.metrics if metric in ("inception_score", *MANIFOLD)]
+    if classes and protocol.media != "images":
+        raise ProtocolError(f"{classes[0]} is of images, and {protocol.name} is of {protocol.media}")
     if min(protocol.frames, protocol.resolution, protocol.samples, protocol.jpeg, protocol.frame_rate) < 0 or protocol.jpeg > 100:
         raise ProtocolError(
             "frames, resolution, samples, frame_rate and jpeg of a protocol cannot be negative, nor jpeg above 100"

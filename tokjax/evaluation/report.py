@@ -13,11 +13,12 @@ import numpy as np
 
 from tokjax.evaluation.comparison import SHOWN, value_of
 from tokjax.evaluation.examples import Picture
-from tokjax.evaluation.gallery import gallery, map_gallery
+from tokjax.evaluation.gallery import gallery, map_gallery, sample_gallery
 from tokjax.evaluation.page import page
 from tokjax.evaluation.plots import bar_plot, line_plot
 
 LOG_SPREAD = 100  # a positive series whose values span this ratio gets a logarithmic axis
+_OF_PAIRS = {"psnr": "PSNR <small>dB</small>", "ssim": "SSIM"}
 LONGEST_INLINE = 8  # entries of a dict inside a section; a longer one is folded
 
 
@@ -27,6 +28,7 @@ def write_report(
     history: Sequence[Mapping[str, Any]] = (),
     pictures: Sequence[Picture] = (),
     maps: Mapping[str, np.ndarray] | None = None,
+    samples: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes the page to `path`, all of it or nothing.
 
@@ -35,11 +37,12 @@ def write_report(
       history: rows with `step` and scalars, of training ("loss") and of evaluations ("validation/images/psnr"), in any order.
       pictures: clips to show; those of one frame as images, others moving.
       maps: latents of some of them as colours, uint8 [t,h,w,3] by name.
+      samples: generated clips to show, uint8 [t,h,w,3] by name.
     """
     name = evaluation.get("model", {}).get("name", "")
     title = f"Evaluation of {name}" if name else "Evaluation"
     parts = [_headline(evaluation), _warnings(evaluation), _sections(evaluation), _frames(evaluation["streams"])]
-    parts += [_codes(evaluation), _curves(history), gallery(pictures), map_gallery(maps or {})]
+    parts += [_codes(evaluation), _curves(history), gallery(pictures), map_gallery(maps or {}), sample_gallery(samples or {})]
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(page(title, parts), encoding="utf-8")
@@ -49,17 +52,17 @@ def write_report(
 def _headline(evaluation: Mapping[str, Any]) -> str:
     """One row a stream, and a sentence on the codebook over all of them."""
     streams, codebook = evaluation["streams"], evaluation.get("codebook")
-    shown = ("psnr", "ssim", "clips", "frames", "psnr_per_frame", "codebook", "sample_ids")
+    pairs = {key: name for key, name in _OF_PAIRS.items() if any(key in one for one in streams.values())}
+    shown = (*pairs, "clips", "frames", "psnr_per_frame", "codebook", "sample_ids")
     more = [key for key in dict.fromkeys(key for one in streams.values() for key in one) if key not in shown]
     names = (escape(SHOWN[key][0] if key in SHOWN else _spaced(key)) for key in more)
-    head = ["stream", "PSNR <small>dB</small>", "SSIM", "clips", "frames", *names]
+    head = ["stream", *pairs.values(), "clips", "frames", *names]
     head += ["codebook usage", "perplexity"] if codebook else []
     rows = [_cells("th", head)]
     for name, one in streams.items():
         cells = [
             escape(name),
-            _bold(one, "psnr"),
-            _bold(one, "ssim"),
+            *(_bold(one, key) for key in pairs),
             f"{one['clips']:,}",
             f"{one['frames']:,}",
         ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from tokjax.evaluation.distributions import RULES
 from tokjax.evaluation.examples import Examples, Picture
-from tokjax.evaluation.frechet import Moments, frechet_distance
+from tokjax.evaluation.frechet import Gaussian, Moments, frechet_distance, moments_as_arrays, moments_from_arrays
 from tokjax.evaluation.inception_score import InceptionScore
 from tokjax.evaluation.protocols import METRICS
 from tokjax.quantizers import usage
@@ -51,6 +51,47 @@ class Scores:
         """Flicker has a value less than its clip has frames."""
         return max((sum(len(clip) + (name == "flicker") for clip in clips) for name, clips in self.frames.items()), default=0)
 
+    def flattened(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """All but the first pictures, as values for JSON and arrays, see tokjax.evaluation.kept_scores."""
+        sets = {f"{name}/{side}": pair[i] for name, pair in self.sets.items() for i, side in enumerate(("fake", "real"))}
+        kept = self.examples.kept if self.examples else {}
+        about = {
+            "ids": self.ids,
+            "metrics": list(self.frames),
+            "counts": {name: one.count for name, one in sets.items()},
+            "examples": {role: [psnr, picture.name] for role, (psnr, picture) in kept.items()},
+        }
+        arrays = moments_as_arrays(sets)
+        for name, clips in self.frames.items():
+            arrays[f"frames/{name}"] = np.concatenate(clips)
+            arrays[f"lengths/{name}"] = np.array([len(clip) for clip in clips])
+        arrays["codes"] = np.asarray(self.counts)
+        if self.inception_score is not None:
+            arrays |= {f"inception_score/{name}": value for name, value in self.inception_score.state().items()}
+        if self.examples:
+            arrays["psnr_of_clips"] = np.array(self.examples.scores)
+            for role, (_, picture) in kept.items():
+                arrays |= {f"original/{role}": picture.original, f"reconstruction/{role}": picture.reconstruction}
+        return about, arrays
+
+    def restored(self, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Scores:
+        """Scores with what `flattened` gave; these, which are new, say what is wanted of it."""
+        moments = moments_from_arrays(about["counts"], arrays)
+        frames = {}
+        for name in about["metrics"]:
+            frames[name] = np.split(arrays[f"frames/{name}"], np.cumsum(arrays[f"lengths/{name}"])[:-1])
+        scores = Scores(list(about["ids"]), frames, arrays["codes"] if arrays["codes"].ndim else 0)
+        scores.sets = {name: (moments[f"{name}/fake"], moments[f"{name}/real"]) for name in self.sets}
+        if self.inception_score is not None:
+            self.inception_score.restore(arrays_below("inception_score", arrays))
+        scores.inception_score = self.inception_score
+        if self.examples is not None:
+            kept = {}
+            for role, (psnr, name) in about["examples"].items():
+                kept[role] = (psnr, Picture(name, arrays[f"original/{role}"], arrays[f"reconstruction/{role}"]))
+            scores.examples = Examples(arrays["psnr_of_clips"].tolist(), kept)
+        return scores
+
     def summary(self, codebook_size: int | None) -> dict[str, Any]:
         """The stream's entry in results; values of metrics by frame are means over all frames of all clips."""
         found: dict[str, Any] = {"clips": len(self.ids), "frames": self._count_frames()}
@@ -69,6 +110,11 @@ class Scores:
         return found
 
 
+def arrays_below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those whose names begin with `name`/, without it."""
+    return {key.removeprefix(f"{name}/"): one for key, one in arrays.items() if key.startswith(f"{name}/")}
+
+
 def scalars_of(result: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an evaluation for a log, as "validation/videos/psnr" or "validation/codebook/usage"."""
     found = {}
@@ -82,12 +128,12 @@ def scalars_of(result: Mapping[str, Any]) -> dict[str, float]:
     return found | {f"validation/codebook/{key}": book[key] for key in ("usage", "perplexity") if book}
 
 
-def distance(name: str, reconstructions: Moments, originals: Moments) -> dict[str, Any]:
+def distance(name: str, reconstructions: Moments, originals: Moments | Gaussian) -> dict[str, Any]:
     """A Fréchet distance, on how many samples, by what rule; without a value where a set has fewer than two."""
     rule = RULES[name]
     counts = {"samples": reconstructions.count, "reference_samples": originals.count}
     rule_ = {"rule": dataclasses.asdict(rule)}
-    fewest = min(counts.values())
+    fewest = min(count for count in counts.values() if count is not None)
     if fewest < 2:
         return {"value": None, **counts, "warning": "a distance needs at least 2 samples", **rule_}
     value = {"value": frechet_distance(reconstructions, originals, rule.ddof), **counts}
