@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 
 HERE = Path(__file__).parent
 LAYERS = ("levels", "space", "few windows", "time", "published space", "published time")
@@ -15,7 +16,7 @@ LAYERS = ("levels", "space", "few windows", "time", "published space", "publishe
 def measured(*cases: str) -> dict:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1]), "JAX_ENABLE_COMPILATION_CACHE": "0"}
     # Operations are ordered for little memory, as compilers for accelerators do, not for many cores.
-    quick = "--xla_backend_optimization_level=0 --xla_cpu_enable_concurrency_optimized_scheduler=false"
+    quick = f"{QUICK} --xla_cpu_enable_concurrency_optimized_scheduler=false"
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {quick}"
     command = [sys.executable, str(HERE / "on_eight_devices_compiled.py"), *cases]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +17,7 @@ TESTS = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def found():
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
     command = [sys.executable, str(TESTS / "devices" / "on_eight_devices_serving.py")]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580)
     assert run.returncode == 0, run.stderr

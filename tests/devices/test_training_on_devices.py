@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import QUICK
 from tiny_experiment import config_in, write_data
 
 from tokjax.training.checkpoints import read
@@ -28,7 +29,7 @@ LAST = 6
 
 def start(devices: int, *command: object, cwd: Path | None = None) -> subprocess.Popen:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} {QUICK}"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *map(str, command)], cwd=cwd, env=environment, **pipes)
 

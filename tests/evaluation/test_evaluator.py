@@ -7,6 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import QUICK
 from skimage.metrics import structural_similarity
 
 from tokjax.evaluation.evaluator import PICTURES_PER_STREAM, evaluate
@@ -172,7 +173,7 @@ def test_a_sharded_reconstruction_scores_the_same():
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=4 {QUICK}",
         "PYTHONPATH": str(ROOT),
     }
     run = subprocess.run([sys.executable, "-c", SHARDED], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -76,13 +74,11 @@ def test_what_is_refused():
         gaussian_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
 
 
-@pytest.mark.slow  # a second or two, and of a machine that does nothing else
-def test_2048_dimensions_take_seconds():
+@pytest.mark.slow
+def test_2048_dimensions_by_the_exact_eigenvalues():
     a, b = sets(2500, 2048)
     one, other = moments(a), moments(b)
-    began = time.perf_counter()
     found = frechet_distance(one, other)
-    assert time.perf_counter() - began < 10
     root = np.linalg.eigh(one.covariance())
     half = (root[1] * np.sqrt(np.maximum(root[0], 0))) @ root[1].T
     overlap = np.sqrt(np.maximum(np.linalg.eigvalsh(half @ other.covariance() @ half), 0)).sum()

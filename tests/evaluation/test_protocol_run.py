@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import QUICK
 from simple_networks import simple_features, use_simple_networks
 from tiny_tokenizer import tiny_tokenizer
 
@@ -162,7 +163,7 @@ print(json.dumps(result["streams"]))
 @pytest.mark.slow
 def test_four_devices_give_the_numbers_of_one(tmp_path, data, monkeypatch):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {QUICK}"
     command = [sys.executable, "-c", FOUR_DEVICES, str(data), str(tmp_path / "four")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

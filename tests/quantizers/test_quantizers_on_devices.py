@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 
 
 @pytest.mark.slow
 def test_sharded_equals_single():
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
     script = Path(__file__).with_name("on_eight_devices_quantizing.py")
     run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stderr

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 
 TESTS = Path(__file__).parents[1]
 
@@ -14,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 @pytest.mark.slow
 def test_sharded_equals_single():
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS)))}
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
     script = Path(__file__).with_name("on_eight_devices_judging.py")
     run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr
