@@ -88,7 +88,7 @@ def compiled_step(config: Any, args: argparse.Namespace, context: int) -> Any:
     from tokjax.training.workloads import Clips, make_workload
 
     devices = topologies.get_topology_desc(args.topology, "tpu").devices if args.topology else jax.devices()
-    shape = (1, args.fsdp, context)  # also across hosts, which a run could not feed
+    shape = (1, args.fsdp, context, 1)  # also across hosts, which a run could not feed
     mesh = jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices[: args.fsdp * context])
     clips = Clips(args.batch * args.fsdp, args.frames, args.size)
     token = CONVOLUTION_FORM.set("direct")

@@ -44,6 +44,19 @@ if row.startswith("fails"):
 if row.startswith("killed"):
     import os
     os.kill(os.getpid(), 9)
+if row.startswith("removed"):
+    import shutil
+    shutil.rmtree(folder)
+    sys.exit(1)
+if row.endswith("refused"):
+    import fcntl, os, socket
+    lock = (folder / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("tokjax: the workdir is in use")
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
 if row.startswith("slow"):
     time.sleep(float((folder.parents[2] / "seconds").read_text()))
 (folder / "metrics.jsonl").write_text('{"step": 6, "loss": 0.5, "steps_per_second": 2.0}\\n')

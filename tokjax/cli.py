@@ -7,12 +7,13 @@ import importlib
 import sys
 
 from tokjax import __version__
+from tokjax.errors import in_one_line, is_too_large
 
 COMMANDS = {
     "prepare": "make a data set: the offline sample, or shards from folders, lists and tables of images and videos",
     "data": "look at data as a model will see it, and measure how fast it is read",
     "train": "train a tokenizer from an experiment file; resumes where it stopped",
-    "evaluate": "score a trained tokenizer: one JSON and an HTML report with pictures",
+    "evaluate": "score a tokenizer, reconstructions or generated samples: one JSON and an HTML report with pictures",
     "reconstruct": "encode and decode a video or image file",
     "encode": "turn a video or image file into tokens (.npz)",
     "decode": "turn tokens (.npz) back into a video or image file",
@@ -23,11 +24,6 @@ COMMANDS = {
     "inspect": "parameters, latent shape, FLOPs and memory of a config, before anything is allocated",
     "benchmark": "frames per second, FLOPs, utilization and memory of a model on this machine",
 }
-
-TOO_LARGE = (
-    "the device has too little memory for this: take a smaller batch, --tile or a smaller --chunk-frames, for training "
-    "--config.model.remat=true or more devices too; `tokjax inspect` estimates what a config needs"
-)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,11 +63,9 @@ def _run(args: argparse.Namespace) -> int:
         print("tokjax: interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        if str(error).startswith("RESOURCE_EXHAUSTED"):
-            error = ValueError(TOO_LARGE)
-        elif not _is_for_user(error):
+        if not is_too_large(error) and not _is_for_user(error):
             raise
-        print(f"tokjax: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tokjax: {in_one_line(error)}", file=sys.stderr)
         return 1
 
 

@@ -9,17 +9,22 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from tokjax.config import from_json
 from tokjax.errors import ConfigError, nearest
 from tokjax.training.stages import OWN_KEYS, stage_configs
 
 
 def load_experiment(spec: str) -> ConfigDict:
-    """The config of `path/to/file.py` or `path/to/file.py:variant`.
+    """The config of `path/to/file.py` or `path/to/file.py:variant`; or one that was written as JSON, as a workdir's config.json.
 
     Raises:
       ConfigError: no such file, no `get_config` in it, or no such variant.
     """
     path, _, variant = spec.partition(":")
+    if path.endswith(".json") and Path(path).is_file():
+        if variant:
+            raise ConfigError(f"{path} is a single config and has no variant {variant!r}")
+        return from_json(Path(path).read_text())
     if not Path(path).is_file() or not path.endswith(".py"):
         raise ConfigError(
             f"no experiment file {path}; give a Python file that defines get_config(variant), e.g. experiments/quickstart.py"

@@ -56,6 +56,11 @@ def test_what_cannot_work_is_said_in_one_sentence(tmp_path, rows, message):
         ("images/psrn", "there is no column 'images/psrn'; did you mean 'psnr'?"),
         ("usages", "there is no column 'usages'; did you mean 'usage'?"),
         ("usage", "the column 'usage' comes twice"),
+        ("videos/psnr", "no row measures the column 'videos/psnr': none has a validation stream 'videos' with 'psnr' among"),
+        (
+            "images/fid_torch",
+            "no row measures the column 'images/fid_torch': none has a validation stream 'images' with 'fid_torch'",
+        ),
     ],
 )
 def test_columns_that_do_not_exist_are_refused(tmp_path, column, message):
@@ -63,6 +68,12 @@ def test_columns_that_do_not_exist_are_refused(tmp_path, column, message):
     path.write_text(path.read_text().replace('"images/psnr"', repr(column)))
     with pytest.raises(ConfigError, match=re.escape(message)):
         planned_runs(load_sweep(str(path))[1])
+
+
+def test_a_file_that_gives_something_else_is_refused(tmp_path):
+    (tmp_path / "none.py").write_text("def get_sweep(scale):\n    pass\n")
+    with pytest.raises(ConfigError, match=r"get_sweep of .*none\.py gives a NoneType, not a tokjax\.sweep\.rows\.Sweep"):
+        load_sweep(str(tmp_path / "none.py"))
 
 
 @pytest.mark.parametrize(

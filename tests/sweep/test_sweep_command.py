@@ -16,7 +16,10 @@ from tokjax.cli import main
 from tokjax.config import from_json
 from tokjax.sweep.measured import shape_costs
 from tokjax.sweep.rows import load_sweep, planned_runs
+from tokjax.sweep.workdir import prepare, write_start
+from tokjax.training.ending import read_end
 from tokjax.training.telemetry import read_metrics
+from tokjax.training.workdir import lock_workdir
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +51,8 @@ def test_a_sweep_trains_what_it_can_and_says_why_the_rest_failed(swept):
     record = json.loads((good / "run.json").read_text())
     assert from_json((good / "config.json").read_text()) == from_json(json.dumps(record["config"]))
     assert record["exit"] == 0 and record["starts"][0]["code"]["tokjax"]
+    assert read_end(good) == {"exit": 0, "reason": ""}
+    assert "nowhere" in read_end(folder / "w" / "rows" / "bad" / "seed_0")["reason"]
 
 
 @pytest.mark.slow
@@ -124,6 +129,36 @@ def test_costs_come_from_shapes(tmp_path):
 def test_wrong_use_is_one_sentence(tmp_path, capsys, words, message):
     assert main(["sweep", *(word.format(tmp_path) for word in words)]) == 1
     assert message.format(tmp_path, tmp_path) in capsys.readouterr().err
+
+
+def test_what_cannot_be_run_is_refused_in_one_sentence_before_anything_starts(tmp_path, capsys):
+    def refused(*rows, scale="paper"):
+        assert main(["sweep", f"{write_sweep(tmp_path, *rows)}:{scale}", "--workdir", str(tmp_path / "w")]) == 1
+        said = capsys.readouterr()
+        assert not list(tmp_path.glob("w/rows/*/*/log.txt")), "something was started"
+        return said.err or said.out
+
+    assert refused("Row('a', me)", "Row('a', me)") == ("tokjax: the sweep has two rows named 'a'; give each a name of its own\n")
+    assert refused("Row('a', me)", "Row('b', me, {'loss.weigth': 1.0})").startswith(
+        "tokjax: row 'b': unknown key 'weigth' in --config.loss.weigth"
+    )
+    assert not (tmp_path / "w").exists()
+    run = planned_runs(load_sweep(str(write_sweep(tmp_path, "Row('a', me)")))[1])[0]
+    prepare(tmp_path / "w", [run])
+    write_start(tmp_path / "w", run, "this machine")
+    changed = refused("Row('a', me, {'model.width': 32})")
+    assert changed.startswith("a/seed_0 | stale | step 0/6 | config.model.width was 16 and is 32; remove ")
+    other = refused("Row('b', me)", scale="laptop")
+    assert other.startswith("tokjax: ") and "was made by the sweep small:paper, and this is small:laptop" in other
+    assert "rows only there: a; rows only here: b" in other and other.count("\n") == 1
+
+
+def test_a_second_runner_in_a_workdir_is_refused(tmp_path, capsys):
+    path = write_sweep(tmp_path, "Row('a', me)")
+    with lock_workdir(tmp_path / "w"):
+        assert main(["sweep", str(path), "--workdir", str(tmp_path / "w")]) == 1
+    assert f"the workdir {tmp_path / 'w'} is in use by process {os.getpid()} on " in capsys.readouterr().err
+    assert not (tmp_path / "w" / "sweep.json").exists()
 
 
 @pytest.mark.slow

@@ -70,6 +70,7 @@ def _models(args: argparse.Namespace) -> int:
 def _look(args: argparse.Namespace, workdir: Path) -> int:
     """The state of a sweep that was started before, or its report."""
     from tokjax.errors import ConfigError
+    from tokjax.sweep.queues import with_queues
     from tokjax.sweep.states import state_of, status_table
     from tokjax.sweep.workdir import read_workdir
 
@@ -78,7 +79,7 @@ def _look(args: argparse.Namespace, workdir: Path) -> int:
     _, sweep, runs = read_workdir(workdir)
     if args.report:
         return _report(workdir, sweep, runs)
-    print(status_table({one.id: state_of(workdir, one) for one in runs}))
+    print(status_table(with_queues(workdir, {one.id: state_of(workdir, one) for one in runs})))
     return 0
 
 
@@ -110,9 +111,10 @@ def _sweep(args: argparse.Namespace) -> int:
 
 def _launch(args: argparse.Namespace, workdir: Path, name: str, runs: list[Any]) -> int:
     from tokjax.sweep.launchers import print_commands, submit_gke, submit_slurm
+    from tokjax.sweep.queues import with_queues
     from tokjax.sweep.states import DONE, RUNNING, STALE, state_of, status_table
 
-    states = {one.id: state_of(workdir, one) for one in runs}
+    states = with_queues(workdir, {one.id: state_of(workdir, one) for one in runs})
     left = [one for one in runs if states[one.id].name not in (DONE, STALE, RUNNING)]
     if args.launcher == "print":
         print_commands(workdir, left)
@@ -128,4 +130,8 @@ def _run_here(workdir: Path, runs: list[Any], slots: list[Any]) -> int:
     from tokjax.sweep.live import LiveTable
     from tokjax.sweep.runner import Runner
 
-    return Runner(workdir, runs, slots, LiveTable().show).run()
+    table = LiveTable()
+    runner = Runner(workdir, runs, slots, table.show)
+    code = runner.run()
+    table.finish(runner.states)
+    return code

@@ -14,7 +14,9 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="an experiment file, and a row of it")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:VARIANT]", help="an experiment file and a row of it, or a config.json"
+    )
     parser.add_argument("--workdir", required=True, type=Path, help="checkpoints, metrics and logs of the run")
     parser.add_argument("--config.KEY", dest="_", metavar="VALUE", help="overrides one value, e.g. --config.training.steps=200")
     parser.add_argument("--distributed", action="store_true", help="several processes, found from Slurm, TPU or GKE")
@@ -52,12 +54,13 @@ def _train(config: object, args: argparse.Namespace) -> int:
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute() / "compilations"))
     from tokjax.training.device_time import recorded_use
+    from tokjax.training.ending import recorded_end
     from tokjax.training.loop import Run
     from tokjax.training.workdir import lock_workdir
 
     args.workdir.mkdir(parents=True, exist_ok=True)
     leader = jax.process_index() == 0
-    with lock_workdir(args.workdir) if leader else contextlib.nullcontext():
+    with lock_workdir(args.workdir) if leader else contextlib.nullcontext(), recorded_end(args.workdir, leader) as note:
         run = Run(config, args.workdir, args.profile, args.accept_data_change)
         with recorded_use(args.workdir, leader):
-            return run.train()
+            return note(run.train())

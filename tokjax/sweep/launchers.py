@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from tokjax.errors import ConfigError, require
+from tokjax.sweep.queues import in_queue, jobset_state
 from tokjax.sweep.rows import PlannedRun
-from tokjax.sweep.runner import command_of
-from tokjax.sweep.workdir import folder_of, read_record, update_record, write_start
+from tokjax.sweep.workdir import command_of, folder_of, prepare, read_record, update_record, write_start
 
 _SCRIPTS = Path(__file__).parents[2] / "launch"
 _NAME_LENGTH = 40  # a pod's name adds to it, and has 63 letters at most
@@ -20,6 +21,7 @@ _NAME_LENGTH = 40  # a pod's name adds to it, and has 63 letters at most
 
 def print_commands(workdir: Path, runs: Sequence[PlannedRun]) -> None:
     """One line a run, to be run in this folder."""
+    prepare(workdir, runs)
     for run in runs:
         print(shlex.join(command_of(workdir, run)))
 
@@ -30,18 +32,26 @@ def submit_slurm(workdir: Path, runs: Sequence[PlannedRun], options: str) -> str
     Raises:
       ConfigError: sbatch refuses, or there is no launch/slurm.sh.
     """
-    runs = [run for run in runs if not _in_queue(folder_of(workdir, run))]
+    runs = [run for run in runs if not _waits(folder_of(workdir, run))]
     if not runs:
         return "all runs that are left are in the queue"
+    prepare(workdir, runs)
     script = workdir / "slurm_array.sh"
     script.write_text(array_script(workdir, runs))
     logs = workdir.absolute() / "slurm_%A_%a.log"
-    words = ["sbatch", "--parsable", f"--array=0-{len(runs) - 1}", f"--output={logs}", *shlex.split(options), str(script)]
+    words = ["sbatch", "--parsable", f"--array=0-{len(runs) - 1}", f"--output={logs}", *_words(options), str(script)]
     job = _called(words).strip().split(";")[0]
     for number, run in enumerate(runs):
-        write_start(workdir, run, command_of(workdir, run), "slurm")
+        write_start(workdir, run, "slurm")
         update_record(folder_of(workdir, run), submission=f"Slurm job {job}_{number}")
     return f"submitted {len(runs)} runs as Slurm job {job}"
+
+
+def _words(options: str) -> list[str]:
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        raise ConfigError(f"cannot read --options {options!r}: {str(error).lower()}") from None
 
 
 def array_script(workdir: Path, runs: Sequence[PlannedRun]) -> str:
@@ -52,17 +62,13 @@ def array_script(workdir: Path, runs: Sequence[PlannedRun]) -> str:
     return f"{text[:begin]}case $SLURM_ARRAY_TASK_ID in\n{cases}esac\n{text[begin:]}"
 
 
-def _in_queue(folder: Path) -> bool:
+def _waits(folder: Path) -> bool:
     submission = read_record(folder).get("submission", "")
-    job = re.fullmatch(r"Slurm job (\d+_\d+)", submission)
-    if job is None:
-        return False
-    found = subprocess.run(["squeue", "--noheader", f"--jobs={job[1]}", "--format=%T"], capture_output=True, text=True)
-    return bool(found.stdout.strip())
+    return bool(submission.startswith("Slurm") and in_queue(submission))
 
 
 def submit_gke(workdir: Path, runs: Sequence[PlannedRun], sweep: str, options: str) -> str:
-    """A JobSet each, by launch/gke.sh and its environment. One that exists is left as it is by Kubernetes.
+    """A JobSet each, by launch/gke.sh and its environment. One that still is there is left alone, one that ended makes room.
 
     Args:
       options: "gpu" or "tpu".
@@ -71,12 +77,19 @@ def submit_gke(workdir: Path, runs: Sequence[PlannedRun], sweep: str, options: s
     script = _script("gke.sh")
     names = {run.id: _kubernetes_name(f"{sweep}-{run.id}") for run in runs}
     require(len(set(names.values())) == len(names), "two rows get the same name in Kubernetes; give them shorter names")
-    for run in runs:
-        command = command_of(workdir, run)
-        _called([str(script), options, *command[2:]], NAME=names[run.id])
-        write_start(workdir, run, command, "gke")
+    require(bool(shutil.which("kubectl")), "there is no kubectl here; submit from a machine that has it, or use --launcher print")
+    before = {run.id: jobset_state(names[run.id]) for run in runs}
+    left = [run for run in runs if before[run.id] != "there"]
+    prepare(workdir, left)
+    for run in left:
+        if before[run.id]:
+            _called(["kubectl", "delete", "jobset", names[run.id]])
+        _called([str(script), options, *command_of(workdir.absolute(), run)[2:]], NAME=names[run.id])
+        write_start(workdir, run, "gke")
         update_record(folder_of(workdir, run), submission=f"JobSet {names[run.id]}")
-    return f"applied {len(runs)} JobSets: {', '.join(names.values())}"
+    if not left:
+        return "all runs that are left are in the queue"
+    return f"applied {len(left)} JobSets: {', '.join(names[run.id] for run in left)}"
 
 
 def _kubernetes_name(text: str) -> str:
@@ -92,7 +105,7 @@ def _script(name: str) -> Path:
 
 def _called(words: Sequence[str], **environment: str) -> str:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ) | environment)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=dict(os.environ) | environment)
     except FileNotFoundError:
         raise ConfigError(f"there is no {words[0]} here; submit from a machine that has it, or use --launcher print") from None
     require(done.returncode == 0, f"{Path(words[0]).name} refused: {' '.join((done.stderr or done.stdout).split())}")

@@ -96,10 +96,6 @@ def code_versions(workdir: Path, runs: Sequence[PlannedRun]) -> dict[str, list[s
     return found
 
 
-def mean_of(values: Sequence[float]) -> float:
-    return statistics.fmean(values)
-
-
 def deviation_of(values: Sequence[float]) -> float | None:
     """Of a sample; None for a single value."""
     return statistics.stdev(values) if len(values) > 1 else None

@@ -19,6 +19,7 @@ from tokjax.config import validate
 from tokjax.errors import ConfigError, nearest, require
 from tokjax.experiment import apply_overrides, load_experiment
 from tokjax.sweep.columns import COST, check_columns
+from tokjax.training.stages import stages_of
 
 SCALES = ("paper", "laptop")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -67,7 +68,7 @@ class PlannedRun:
     Attributes:
       id: "ROW/seed_0", its folder below the sweep's `rows`.
       config: exactly what it is to train.
-      arguments: of `tokjax train`, without --workdir.
+      arguments: of `tokjax train`, without --workdir, that make this config of its experiment file.
     """
 
     id: str
@@ -92,7 +93,9 @@ def load_sweep(spec: str) -> tuple[str, Sweep]:
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     require(hasattr(module, "get_sweep"), f"{path} defines no get_sweep(scale)")
-    return f"{Path(path).stem}:{scale}", module.get_sweep(scale)
+    sweep = module.get_sweep(scale)
+    require(isinstance(sweep, Sweep), f"get_sweep of {path} gives a {type(sweep).__name__}, not a tokjax.sweep.rows.Sweep")
+    return f"{Path(path).stem}:{scale}", sweep
 
 
 def planned_runs(sweep: Sweep) -> list[PlannedRun]:
@@ -105,7 +108,25 @@ def planned_runs(sweep: Sweep) -> list[PlannedRun]:
     twice = [name for name, count in Counter(row.name for row in sweep.rows).items() if count > 1]
     require(not twice, f"the sweep has two rows named {twice[0] if twice else ''!r}; give each a name of its own")
     check_columns(sweep.columns)
-    return [run for row in sweep.rows for run in _runs_of(row, sweep.columns)]
+    runs = [run for row in sweep.rows for run in _runs_of(row, sweep.columns)]
+    for key in sweep.columns:
+        _require_measured(key, runs)
+    return runs
+
+
+def _require_measured(key: str, runs: list[PlannedRun]) -> None:
+    """A column that every row would leave empty is a mistake."""
+    stream, slash, metric = key.partition("/")
+    finals = [stages_of(run.config)[-1].config for run in runs]
+    found = [
+        one.data.validation and (not slash or (stream in one.data.validation and metric in _judged_by(one))) for one in finals
+    ]
+    wanted = f"stream {stream!r} with {metric!r} among config.training.evaluation_metrics" if slash else "stream"
+    require(any(found), f"no row measures the column {key!r}: none has a validation {wanted}")
+
+
+def _judged_by(config: ConfigDict) -> tuple[str, ...]:
+    return ("psnr", "ssim", *config.training.evaluation_metrics)
 
 
 def _runs_of(row: Row, columns: tuple[str, ...]) -> list[PlannedRun]:

@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokjax.sweep.last_words import why_it_ended
 from tokjax.sweep.rows import PlannedRun
 from tokjax.sweep.slots import Slot
-from tokjax.sweep.states import DONE, FAILED, RUNNING, STALE, State, is_running, progress_of, state_of
-from tokjax.sweep.workdir import folder_of, update_record, write_start
+from tokjax.sweep.states import DONE, FAILED, RUNNING, STALE, State, is_running, live_process, progress_of, state_of
+from tokjax.sweep.workdir import command_of, folder_of, prepare, read_record, update_record, write_start
 
 FINISHED, INCOMPLETE, STOPPED = 0, 1, 75
 POLL, LOOK = 0.1, 1.0  # seconds between looks at the processes, and at what they have written
@@ -29,12 +30,13 @@ POLL, LOOK = 0.1, 1.0  # seconds between looks at the processes, and at what the
 
 @dataclasses.dataclass
 class _Active:
-    """A run under way; without a process it was started by a runner before this one."""
+    """A run under way; without a process somebody else started it. `size` is that of its metrics when they were last read."""
 
     run: PlannedRun
     slot: Slot
     process: subprocess.Popen | None
     log_begin: int = 0
+    size: int = -1
 
 
 class Runner:
@@ -48,7 +50,7 @@ class Runner:
         """`show` is called with the states when one may have changed. The caller holds the workdir's lock."""
         self._workdir, self._runs, self._free, self._show = workdir, {run.id: run for run in runs}, list(slots), show
         self._active: list[_Active] = []
-        self._asked, self._next_look = False, 0.0
+        self._asked, self._next_look, self._unshown = False, 0.0, True
         self.states = {run.id: state_of(workdir, run) for run in runs}
 
     def run(self) -> int:
@@ -60,8 +62,6 @@ class Runner:
             while self._active or (left and not self._asked):
                 while left and self._free and not self._asked:
                     self._begin(left.pop(0))
-                for one in [one for one in self._active if self._ended(one)]:
-                    self._settle(one)
                 self._look()
                 time.sleep(POLL if self._active else 0)
         finally:
@@ -76,24 +76,42 @@ class Runner:
         self._asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for one in self._active:
+            self._stop(one)
+
+    def _stop(self, one: _Active) -> None:
+        process = live_process(folder_of(self._workdir, one.run)) if one.process is None else None
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
             if one.process:
-                with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
-                    one.process.send_signal(signal.SIGTERM)
+                one.process.send_signal(signal.SIGTERM)
+            elif process:
+                os.kill(process, signal.SIGTERM)
 
     def _begin(self, id: str) -> None:
-        run, slot = self._runs[id], self._free.pop(0)
-        if self.states[id].name == RUNNING and is_running(folder_of(self._workdir, run)):
-            self._active.append(_Active(run, slot, None))
-            return
+        """Starts a run, or waits for it where it is under way; what somebody else has finished meanwhile is done."""
+        run = self._runs[id]
+        state = self.states[id] = state_of(self._workdir, run)
+        if state.name == RUNNING:
+            self._active.append(_Active(run, self._slot_of(run), None))
+        elif state.name not in (DONE, STALE):
+            self._start(run, self._free.pop(0))
+
+    def _slot_of(self, run: PlannedRun) -> Slot:
+        """Where it was started, as far as that is one of ours."""
+        starts = read_record(folder_of(self._workdir, run)).get("starts", [])
+        slot = next((slot for slot in self._free if starts and slot.name == starts[-1]["place"]), self._free[0])
+        self._free.remove(slot)
+        return slot
+
+    def _start(self, run: PlannedRun, slot: Slot) -> None:
         folder = folder_of(self._workdir, run)
-        command = command_of(self._workdir, run)
-        write_start(self._workdir, run, command, slot.name)
+        prepare(self._workdir, [run])
+        write_start(self._workdir, run, slot.name)
         # Rows and seeds share what they compile.
         environment = {"JAX_COMPILATION_CACHE_DIR": str(self._workdir.absolute() / "compilations")} | dict(os.environ)
         with (folder / "log.txt").open("ab") as log:
             begin = log.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", "tokjax.cli", *command[1:]],
+                [sys.executable, "-m", "tokjax.cli", *command_of(self._workdir, run)[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -103,45 +121,50 @@ class Runner:
         update_record(folder, process={"number": process.pid, "host": socket.gethostname()})
         if slot.cores:
             os.sched_setaffinity(process.pid, slot.cores)
-        self._active.append(_Active(run, slot, process, begin))
+        one = _Active(run, slot, process, begin)
+        self._active.append(one)
+        if self._asked:  # while it was started
+            self._stop(one)
 
-    def _ended(self, one: _Active) -> bool:
-        return one.process.poll() is not None if one.process else not is_running(folder_of(self._workdir, one.run))
+    def _look(self) -> None:
+        """Whether a process has ended is asked each time; files are looked at less often, and read where they have grown."""
+        due = time.monotonic() >= self._next_look
+        for one in [one for one in self._active if self._ended(one, due)]:
+            self._settle(one)
+        if not due:
+            return
+        self._next_look = time.monotonic() + LOOK
+        grown = [one for one in self._active if self._has_grown(one)]
+        for one in grown:
+            self.states[one.run.id] = progress_of(folder_of(self._workdir, one.run), self.states[one.run.id].total)
+        if grown or self._unshown:
+            self._show(self.states)
+        self._unshown = False
+
+    def _ended(self, one: _Active, due: bool) -> bool:
+        """A stop is not waited for where it cannot reach."""
+        if one.process:
+            return one.process.poll() is not None
+        folder = folder_of(self._workdir, one.run)
+        return due and (live_process(folder) is None if self._asked else not is_running(folder))
+
+    def _has_grown(self, one: _Active) -> bool:
+        path = folder_of(self._workdir, one.run) / "metrics.jsonl"
+        before, one.size = one.size, path.stat().st_size if path.exists() else 0
+        return one.size != before
 
     def _settle(self, one: _Active) -> None:
         """Takes note of how a run ended, and gives its slot back."""
         self._active.remove(one)
         self._free.append(one.slot)
+        self._unshown = True
         folder = folder_of(self._workdir, one.run)
-        if one.process:
+        if one.process and not (one.process.returncode and is_running(folder)):
             code = one.process.returncode
             code = STOPPED if self._asked and code == -signal.SIGTERM else code  # asked before it could listen
-            reason = _last_words(folder / "log.txt", one.log_begin, code) if code not in (0, 75) else ""
+            reason = why_it_ended(code, folder / "log.txt", one.log_begin) if code not in (0, STOPPED) else ""
             update_record(folder, exit=code, reason=reason)
-        self.states[one.run.id] = state_of(self._workdir, one.run)
-        if one.process is None and self.states[one.run.id].name not in (DONE, STALE, FAILED) and not self._asked:
-            self._begin(one.run.id)  # cut short like the runner that started it
-
-    def _look(self) -> None:
-        if time.monotonic() < self._next_look:
-            return
-        self._next_look = time.monotonic() + LOOK
-        for one in self._active:
-            self.states[one.run.id] = progress_of(folder_of(self._workdir, one.run), self.states[one.run.id].total)
-        self._show(self.states)
-
-
-def command_of(workdir: Path, run: PlannedRun) -> list[str]:
-    """What trains it, as a person would type it."""
-    return ["tokjax", "train", "--workdir", str(folder_of(workdir, run)), *run.arguments]
-
-
-def _last_words(log: Path, begin: int, code: int) -> str:
-    """The sentence that tokjax ended with; else the last line, or the signal that ended it."""
-    if code < 0:
-        return f"ended by {signal.Signals(-code).name}" + (", as a system does that runs out of memory" if code == -9 else "")
-    with log.open("rb") as file:
-        file.seek(begin)
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    said = [line.removeprefix("tokjax: ") for line in lines if line.startswith("tokjax: ")]
-    return (said or lines or [f"ended with code {code} and said nothing"])[-1]
+        state = self.states[one.run.id] = state_of(self._workdir, one.run)
+        cut_short = one.process is None and state.name not in (DONE, STALE, FAILED)  # like the runner that started it
+        if not self._asked and (cut_short or state.name == RUNNING):  # running: ours was refused, as another was there first
+            self._begin(one.run.id)

@@ -9,11 +9,12 @@ import math
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokjax.sweep.rows import PlannedRun
 from tokjax.sweep.workdir import change_since, folder_of, read_record
+from tokjax.training.ending import read_end
 from tokjax.training.saved_steps import finished_steps
 from tokjax.training.stages import stages_of
 from tokjax.training.telemetry import duration
@@ -51,9 +52,10 @@ def state_of(workdir: Path, run: PlannedRun) -> State:
         return State(STALE, **shown, reason=f"{change}; remove {folder} to run it anew")
     if saved and saved[-1] >= total:
         return State(DONE, **shown)
-    if record.get("exit") not in (None, 0, 75):
-        return State(FAILED, **shown, reason=record.get("reason", ""))
-    if record.get("exit") is None and record.get("submission") and not saved:
+    ended = read_end(folder) or record
+    if ended.get("exit") not in (None, 0, 75):
+        return State(FAILED, **shown, reason=ended.get("reason", ""))
+    if ended.get("exit") is None and record.get("submission") and not saved:
         return State(QUEUED, **shown, reason=record["submission"])
     return State(STOPPED if saved or record else WAITING, **shown)
 
@@ -67,23 +69,33 @@ def progress_of(folder: Path, total: int) -> State:
 
 def is_running(folder: Path) -> bool:
     """Whether a process trains in it, or was started to and has not come that far."""
-    started = read_record(folder).get("process")
-    if started and started["host"] == socket.gethostname() and _lives(started["number"]):
-        command = Path(f"/proc/{started['number']}/cmdline")  # numbers are given out again
-        if command.exists() and str(folder) in command.read_bytes().decode(errors="replace"):
-            return True
-    return _is_locked(folder)
+    return live_process(folder) is not None or _is_locked(folder)
+
+
+def live_process(folder: Path) -> int | None:
+    """The number of the process that a runner started for it on this machine, as long as that lives."""
+    record = read_record(folder)
+    started = record.get("process")
+    if not started or started["host"] != socket.gethostname():
+        return None
+    try:  # numbers are given out again
+        words = Path(f"/proc/{started['number']}/cmdline").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return started["number"] if "\0".join(record["command"][1:]) in words else None
 
 
 def _is_locked(folder: Path) -> bool:
-    """The lock is tried only where its holder may live, so as not to be in the way of a start."""
+    """The lock is tried only where its holder may live, and shared, so as not to be in the way of a start or of another look."""
     path = folder / "lock"
-    holder = re.fullmatch(r"process (\d+) on (.+)", path.read_text()) if path.exists() else None
-    if holder is None or (holder[2] == socket.gethostname() and not _lives(int(holder[1]))):
+    if not path.exists():
         return False
-    with path.open("r+") as file:
+    holder = re.fullmatch(r"process (\d+) on (.+)", path.read_text())
+    if holder and holder[2] == socket.gethostname() and not _lives(int(holder[1])):
+        return False
+    with path.open() as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
@@ -124,7 +136,7 @@ def _eta(rows: Sequence[dict[str, float]], steps: int) -> float:
     return steps / speeds[-1] if speeds else math.nan
 
 
-def status_table(states: dict[str, State]) -> str:
+def status_table(states: Mapping[str, State]) -> str:
     """One line a run: name, state, step, last metric, ETA; the reason of a failure below it."""
     heads = ("run", "state", "step", "last metric", "ETA")
     remains = {id: duration(one.eta) if math.isfinite(one.eta) else "" for id, one in states.items()}

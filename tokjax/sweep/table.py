@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from tokjax.evaluation.comparison import Table
 from tokjax.sweep.columns import COST, Column, column_of, several_streams
-from tokjax.sweep.measured import MeasuredRow, deviation_of, mean_of
+from tokjax.sweep.measured import MeasuredRow, deviation_of
 from tokjax.sweep.rows import Sweep
 
 
@@ -49,7 +50,7 @@ def _add(
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return mean_of(values) if values else None
+    return fmean(values) if values else None
 
 
 def _text(values: Sequence[float], column: Column) -> str:
@@ -57,7 +58,7 @@ def _text(values: Sequence[float], column: Column) -> str:
     if not values:
         return "–"
     spread = deviation_of(values)
-    return column.text(mean_of(values)) + (f" ± {column.text(spread)}" if spread is not None else "")
+    return column.text(fmean(values)) + (f" ± {column.text(spread)}" if spread is not None else "")
 
 
 def _printed(value: float | str | None, column: Column) -> str:
@@ -75,5 +76,5 @@ def _notes(sweep: Sweep, measured: Sequence[MeasuredRow]) -> list[str]:
 
 def quality_by_row(sweep: Sweep, measured: Sequence[MeasuredRow]) -> Mapping[str, Mapping[str, float]]:
     """The means, by row and column, of the rows that have any of the sweep's columns."""
-    found = {row.name: {key: mean_of(values) for key, values in row.values.items()} for row in measured}
+    found = {row.name: {key: fmean(values) for key, values in row.values.items()} for row in measured}
     return {name: values for name, values in found.items() if any(key in values for key in sweep.columns)}

@@ -1,7 +1,8 @@
 """The folder of a sweep: `sweep.json` says what is to be run, `rows/ROW/seed_N` is the workdir of each run.
 
-What a run is, and was, stands in its folder: `config.json` is what it trains, `run.json` what it was started with and by which
-code, `log.txt` what it said, `usage.jsonl` which devices it used and how long.
+What a run is, and was, stands in its folder: `planned.json` is what it is to train, written before it starts, so that a sweep
+file may change meanwhile; `config.json` what it trains, `run.json` what it was started with and by which code, `log.txt` what it
+said, `ended.json` how it ended, `usage.jsonl` which devices it used and how long.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tokjax import __version__
 from tokjax.config import from_json, to_json
 from tokjax.errors import ConfigError, require
 from tokjax.sweep.rows import PlannedRun, Row, Sweep
+from tokjax.training.ending import forget_end
 from tokjax.training.workdir import write_atomically
 
 _INDIFFERENT = ("mesh.", "data.workers")  # to what is computed
@@ -38,7 +40,7 @@ def claim(workdir: Path, name: str, sweep: Sweep, runs: Sequence[PlannedRun]) ->
     path = workdir / "sweep.json"
     if path.exists():
         _refuse_other(json.loads(path.read_text()), name, sweep, workdir)
-    elif workdir.is_dir() and (workdir / "checkpoints").exists():
+    elif (workdir / "checkpoints").exists() or (workdir / "config.json").exists():
         raise ConfigError(f"{workdir} is the workdir of a training run; give a sweep another --workdir")
     plans = [
         {"id": run.id, "row": run.row, "seed": run.seed, "arguments": run.arguments, "config": run.config.to_dict()}
@@ -80,17 +82,35 @@ def read_workdir(workdir: Path) -> tuple[str, Sweep, list[PlannedRun]]:
     return content["name"], Sweep(rows=rows, **texts, **content["sweep"]), runs
 
 
-def write_start(workdir: Path, run: PlannedRun, command: Sequence[str], place: str) -> None:
+def command_of(workdir: Path, run: PlannedRun) -> list[str]:
+    """What trains it, once `prepare` has written its config, as a person would type it."""
+    folder = folder_of(workdir, run)
+    return ["tokjax", "train", "--workdir", str(folder), "--config", str(folder / "planned.json")]
+
+
+def prepare(workdir: Path, runs: Sequence[PlannedRun]) -> None:
+    """Makes the folders of runs that are about to start, and writes what they are to train."""
+    for run in runs:
+        folder = folder_of(workdir, run)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "planned.json", to_json(run.config) + "\n")
+        forget_end(folder)
+
+
+def write_start(workdir: Path, run: PlannedRun, place: str) -> None:
     """Records in `run.json` what is about to be started, where, and by which code; earlier starts stay listed."""
     folder = folder_of(workdir, run)
     folder.mkdir(parents=True, exist_ok=True)
     starts = [*read_record(folder).get("starts", []), {"place": place, "code": code_version()}]
-    record = {"row": run.row, "seed": run.seed, "command": list(command), "starts": starts, "config": run.config.to_dict()}
+    record = {"row": run.row, "seed": run.seed, "command": command_of(workdir, run), "arguments": run.arguments}
+    record |= {"starts": starts, "config": run.config.to_dict()}
     write_atomically(folder / "run.json", json.dumps(record, indent=1) + "\n")
 
 
 def update_record(folder: Path, **changes: Any) -> None:
-    write_atomically(folder / "run.json", json.dumps(read_record(folder) | changes, indent=1) + "\n")
+    """Nothing where there is no record any more, as of a folder that was removed while its run went on."""
+    if record := read_record(folder):
+        write_atomically(folder / "run.json", json.dumps(record | changes, indent=1) + "\n")
 
 
 def read_record(folder: Path) -> dict[str, Any]:

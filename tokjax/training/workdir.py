@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 class WorkdirBusy(RuntimeError):
@@ -27,15 +29,23 @@ def lock_workdir(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     with open(path / "lock", "a+") as file:
         file.seek(0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file):
             holder = file.read() or "another process"
-            raise WorkdirBusy(f"the workdir {path} is in use by {holder}; stop that run or choose another workdir") from None
+            raise WorkdirBusy(f"the workdir {path} is in use by {holder}; stop that run or choose another workdir")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    """Tries for a moment: who only looks whether the workdir is in use shares its lock that long."""
+    for wait in (0.0, 0.05, 0.2):
+        time.sleep(wait)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
