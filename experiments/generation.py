@@ -23,7 +23,7 @@ are more than a cache of so few photographs would hold:
     tokjax generate runs/tiny_codes --tokenizer runs/omnitokenizer_tiny -o samples --count 16
 
     tokjax train --config experiments/quickstart.py --workdir runs/quickstart
-    tokjax encode runs/quickstart --data data/sample/train/images --resolution 64 --short-side 80 -o caches/latents
+    tokjax encode runs/quickstart --data data/sample/train/images --resolution 64 --short-side 320 -o caches/latents
     tokjax train --config experiments/generation.py:tiny_latents --workdir runs/tiny_latents
     tokjax generate runs/tiny_latents --tokenizer runs/quickstart -o samples --count 16 --steps 100
 
@@ -115,7 +115,7 @@ def _tiny_latents(config: ConfigDict) -> None:
     )
     config.training.update({"steps": 1000, "log_every": 50, "evaluate_every": 200, "checkpoint_every": 500})
     config.data.tokenizer = "runs/quickstart"
-    _photographs(config, batch=32, short_side=80)
+    _photographs(config, batch=32, short_side=320)
     config.data.train.measured = stream("tokens", "caches/latents", weight=0.0)
 
 

@@ -1,6 +1,6 @@
 """A command as a user gives it, in the working directory."""
 
-import os
+from pathlib import Path
 
 from tokjax import cli
 
@@ -13,9 +13,13 @@ def done(command, capsys, line):
 
 def refused(command, capsys, line):
     """The one line on stderr of a command that ends with code 1 and changes no file."""
-    before = sorted((path, os.stat(path).st_size) for path in os.listdir("."))
+    before = _files()
     assert cli.main([*command.split(), *line.split()]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("tokjax: ") and err.count("\n") == 1, err
-    assert sorted((path, os.stat(path).st_size) for path in os.listdir(".")) == before
+    assert _files() == before
     return err
+
+
+def _files():
+    return {path: path.stat().st_size for path in Path().rglob("*") if path.is_file()}

@@ -107,7 +107,24 @@ def _judged(config: ConfigDict) -> None:
     )
 
 
+def _generator(config: ConfigDict, family: str, **model: object) -> None:
+    """A model of the tokens in the folder `cache`, which is not there yet, of images 16x16 by the tokenizer of tiny_tokenizer."""
+    config.model = defaults(family).model
+    config.model.update({"grid": (1, 8, 8), "width": 16, "depth": 2, "heads": 2, **model})
+    config.data.train.tokens = stream("tokens", "cache", batch=4)
+    config.optimizer.learning_rate = 1e-3
+
+
+def _language(config: ConfigDict) -> None:
+    _generator(config, "language_model", codes=20)
+
+
+def _diffusion(config: ConfigDict) -> None:
+    _generator(config, "diffusion", channels=2)
+
+
 VARIANTS = {"joint": _joint, "judged": _judged, "stills": _stills, "wide": _wide, "staged": _staged, "codes": _codes}
+VARIANTS |= {"language": _language, "diffusion": _diffusion}
 
 
 def config_in(data: Path, variant: str = "joint") -> ConfigDict:

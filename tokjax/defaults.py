@@ -212,7 +212,9 @@ RUN = {
         "best_metric": "",
     },
     "stages": {},  # of progressive training, made by `stages`; none trains in one go
-    "mesh": {"data": -1, "fsdp": 1, "context": 1},  # -1: all devices that remain
+    # Devices along each axis; -1: all that remain. data and fsdp split the batch, fsdp parameters too, context the height of
+    # clips or the sequences of models of tokens.
+    "mesh": {"data": -1, "fsdp": 1, "context": 1},
 }
 
 
@@ -220,7 +222,10 @@ def defaults(family: str = "vidtok") -> ConfigDict:
     """Every key there is for a model family, with the value used where an experiment says nothing."""
     from ml_collections import ConfigDict  # here, so that the plain dicts above serve where it is not installed
 
-    return ConfigDict({"name": "", "seed": 0, "model": FAMILIES[family]} | RUN)
+    config = ConfigDict({"name": "", "seed": 0, "model": FAMILIES[family]} | RUN)
+    if family in GENERATORS:
+        config.mesh.tensor = 1  # splits heads and hidden channels, which tokenizers do not
+    return config
 
 
 def stream(kind: str, path: str, **changes: Any) -> ConfigDict:

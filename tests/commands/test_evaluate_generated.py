@@ -2,7 +2,9 @@
 
 import json
 import os
+from functools import partial
 
+import command_line
 import numpy as np
 import pytest
 from evaluation.simple_networks import use_simple_networks
@@ -12,6 +14,8 @@ from tokjax import cli
 from tokjax.data.decode import write_image, write_video
 from tokjax.evaluation import networks
 from tokjax.generation.album import write_album
+
+done = partial(command_line.done, "evaluate")
 
 ADM = "--protocol adm-50k --set resolution=16"
 
@@ -51,13 +55,8 @@ def place(folder, tmp_path, monkeypatch):
     return tmp_path
 
 
-def ran(capsys, line):
-    assert cli.main(["evaluate", *line.split()]) == 0
-    return capsys.readouterr().out
-
-
 def test_two_models_in_one_table(capsys, place):
-    out = ran(capsys, f"--generated in/a --reference in/references {ADM} --output a")
+    out = done(capsys, f"--generated in/a --reference in/references {ADM} --output a").out
     assert out.startswith("images: FID (tf1) ") and "precision" in out and "over 6 frames of 6 clips" in out
     assert "note: images: 6 samples, fewer than the 50,000 of adm-50k: not its numbers" in out
     assert sorted(os.listdir("a")) == ["evaluation.json", "report.html"]
@@ -66,17 +65,17 @@ def test_two_models_in_one_table(capsys, place):
     report = (place / "a" / "report.html").read_text()
     assert report.count('src="data:image/png') == 6 and "<th>precision</th>" in report and "PSNR" not in report
     (kept,) = (place / "cached" / "tokjax").iterdir()
-    ran(capsys, f"--generated in/b --reference {kept} {ADM} --output b")
+    done(capsys, f"--generated in/b --reference {kept} {ADM} --output b")
     again = json.loads((place / "b" / "evaluation.json").read_text())
     assert again["data"]["fingerprint"] == result["data"]["fingerprint"]
-    lines = ran(capsys, "--compare a b --output table").splitlines()
+    lines = done(capsys, "--compare a b --output table").out.splitlines()
     assert lines[0] == "| model | FID (tf1) ↓ | IS ↑ | precision ↑ | recall ↑ |"
     for line, one in zip(lines[2:4], (result, again), strict=True):
         assert f"{one['streams']['images']['fid_tf1']['value']:.2f}" in line
 
 
 def test_videos(capsys, place):
-    out = ran(capsys, "--generated in/clips --reference in/films --protocol ucf-2048 --set frames=9 --set resolution=16")
+    out = done(capsys, "--generated in/clips --reference in/films --protocol ucf-2048 --set frames=9 --set resolution=16").out
     assert (place / "in" / "clips" / "evaluation" / "report.html").is_file()
     assert out.startswith("videos: FVD (videogpt) ") and "over 18 frames of 2 clips" in out
     assert "note: references: 2 samples, fewer than the 2,048 of ucf-2048" in out
@@ -88,7 +87,7 @@ def test_a_network_of_random_weights(capsys, place, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(place)
     weights = write_network("inception", place)
-    ran(capsys, f"--generated in/a --reference in/references {ADM} --weights {weights} --cache cache --batch 7 --output a")
+    done(capsys, f"--generated in/a --reference in/references {ADM} --weights {weights} --cache cache --batch 7 --output a")
     stream = json.loads((place / "a" / "evaluation.json").read_text())["streams"]["images"]
     assert stream["fid_tf1"]["value"] > 0 and stream["inception_score"]["value"] >= 1
     assert 0 <= stream["precision"]["value"] <= 1

@@ -2,13 +2,17 @@
 
 import json
 import os
+from functools import partial
 
+import command_line
 import numpy as np
 import pytest
 from tiny_tokenizer import write_tiny
 
-from tokjax import cli
 from tokjax.data.decode import write_image
+
+done, refused = (partial(which, "evaluate") for which in (command_line.done, command_line.refused))
+PRESET = "--protocol imagenet-rfid-50k --set resolution=16 --metrics psnr,ssim"
 
 
 @pytest.fixture(scope="module")
@@ -34,32 +38,17 @@ def place(folder, tmp_path, monkeypatch):
     return tmp_path
 
 
-def ran(capsys, line):
-    assert cli.main(["evaluate", *line.split()]) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys, line):
-    assert cli.main(["evaluate", *line.split()]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("tokjax: ") and err.count("\n") == 1, err
-    return err
-
-
-PRESET = "--protocol imagenet-rfid-50k --set resolution=16 --metrics psnr,ssim"
-
-
 def test_a_model_and_a_folder_in_one_table(capsys, place):
-    out = ran(capsys, f"in/fsq_0 --data in/images {PRESET} --output ours")
+    out = done(capsys, f"in/fsq_0 --data in/images {PRESET} --output ours").out
     assert "note: images: 3 samples, fewer than the 50,000 of imagenet-rfid-50k: not its numbers" in out
     assert sorted(os.listdir("ours")) == ["evaluation.json", "report.html"]
     report = (place / "ours" / "report.html").read_text()
     assert "fewer than the 50,000" in report and "<h2>Latents</h2>" in report and "<h2>Codebook</h2>" in report
-    ran(capsys, f"in/theirs --reference in/images {PRESET} --output theirs")
+    done(capsys, f"in/theirs --reference in/images {PRESET} --output theirs")
     ours, theirs = (json.loads((place / name / "evaluation.json").read_text()) for name in ("ours", "theirs"))
     assert ours["streams"]["images"]["sample_ids"] == theirs["streams"]["images"]["sample_ids"]
     assert ours["protocol"]["overrides"] == theirs["protocol"]["overrides"] == {"resolution": 16, "metrics": ["psnr", "ssim"]}
-    out = ran(capsys, "--compare ours theirs --output table")
+    out = done(capsys, "--compare ours theirs --output table").out
     lines = out.splitlines()
     assert lines[0].startswith("| model | bits/pixel | compression |") and "PSNR ↑" in lines[0] and "[" not in lines[0]
     assert f"{theirs['streams']['images']['psnr']:.2f}" in lines[3] and lines[3].startswith("| theirs | – |")
@@ -67,7 +56,7 @@ def test_a_model_and_a_folder_in_one_table(capsys, place):
 
 
 def test_reconstructions_as_they_are(capsys, place):
-    out = ran(capsys, "in/theirs --reference in/images --output scores")
+    out = done(capsys, "in/theirs --reference in/images --output scores").out
     assert out.startswith("images: PSNR ") and "SSIM" in out and "over 3 frames of 3 clips" in out
 
 

@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 
 HERE = Path(__file__).parent
 
 
 def start(script: str, devices: int, *arguments: object) -> subprocess.Popen:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1])}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} {QUICK}"
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -41,7 +42,7 @@ def test_a_state_saved_on_8_devices_is_bitwise_the_same_on(eight, count):
 
 def test_the_batch_lies_over_data_and_fsdp_and_the_height_over_context(eight):
     found = eight["batch"]
-    assert found["mesh"] == {"data": 2, "fsdp": 2, "context": 2}
+    assert found["mesh"] == {"data": 2, "fsdp": 2, "context": 2, "tensor": 1}
     assert found["parts"] == [[2, 3, 8, 5, 3]]
     assert found["equal"] and found["same_rule"]
 

@@ -2,15 +2,11 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK
-from simple_networks import simple_features, use_simple_networks
+from simple_networks import simple_features, streams_on_four_devices, use_simple_networks
 from test_manifold import brute_force
 
 from tokjax.data.decode import write_image
@@ -198,30 +194,9 @@ def test_videos(tmp_path, data, monkeypatch):
     assert "references: 3 samples, fewer than the 2,048 of ucf-2048: not its numbers" in result["warnings"]
 
 
-FOUR_DEVICES = """
-import json, sys
-from pathlib import Path
-sys.path[:0] = ["tests", "tests/evaluation"]
-import jax
-import test_generated_run as here
-from simple_networks import simple_features, simple_weights
-from tokjax.evaluation import judge
-judge.features = simple_features
-assert jax.device_count() == 4
-data = Path(sys.argv[1])
-result, _ = here.run(here.setup(data, Path(sys.argv[2]), simple_weights()), data)
-print(json.dumps(result["streams"]))
-"""
-
-
 @pytest.mark.slow
 def test_four_devices_give_the_numbers_of_one(tmp_path, data, monkeypatch):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {QUICK}"
-    command = [sys.executable, "-c", FOUR_DEVICES, str(data), str(tmp_path / "four")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    four = json.loads(done.stdout)["images"]
+    four = streams_on_four_devices("test_generated_run", "setup, data", data, tmp_path / "four")["images"]
     one = run(setup(data, tmp_path / "one", use_simple_networks(monkeypatch)), data)[0]["streams"]["images"]
     for metric in PROTOCOLS["adm-50k"].metrics:
         assert four[metric]["value"] == pytest.approx(one[metric]["value"], rel=1e-6), metric

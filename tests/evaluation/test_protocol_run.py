@@ -4,14 +4,11 @@ import dataclasses
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK
-from simple_networks import simple_features, use_simple_networks
+from simple_networks import simple_features, streams_on_four_devices, use_simple_networks
 from tiny_tokenizer import tiny_tokenizer
 
 from tokjax.data.decode import read_image, write_image, write_video
@@ -145,29 +142,9 @@ def test_whole_videos_are_cut_into_clips(tmp_path, data, monkeypatch):
     assert (result["streams"]["videos"]["clips"], result["streams"]["videos"]["frames"]) == (2, 10)
 
 
-FOUR_DEVICES = """
-import json, sys
-from pathlib import Path
-sys.path[:0] = ["tests", "tests/evaluation"]
-import jax
-import test_protocol_run as here
-from simple_networks import simple_features, simple_weights
-from tokjax.evaluation import judge
-judge.features = simple_features
-assert jax.device_count() == 4
-result, _ = here.run(here.setup(Path(sys.argv[1]), Path(sys.argv[2]), simple_weights()))
-print(json.dumps(result["streams"]))
-"""
-
-
 @pytest.mark.slow
 def test_four_devices_give_the_numbers_of_one(tmp_path, data, monkeypatch):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {QUICK}"
-    command = [sys.executable, "-c", FOUR_DEVICES, str(data), str(tmp_path / "four")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    four = json.loads(done.stdout)["images"]
+    four = streams_on_four_devices("test_protocol_run", "setup", data, tmp_path / "four")["images"]
     one = run(setup(data, tmp_path / "one", use_simple_networks(monkeypatch)))[0]["streams"]["images"]
     assert four["psnr"] == pytest.approx(one["psnr"], rel=1e-6) and four["ssim"] == pytest.approx(one["ssim"], rel=1e-6)
     assert four["fid_torch"]["value"] == pytest.approx(one["fid_torch"]["value"], rel=1e-6)

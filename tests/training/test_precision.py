@@ -1,11 +1,15 @@
 """Computing in bfloat16 and recomputing activations changes how a step is computed, and hardly what comes out."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_generators import config_of
 
 from tokjax.config import defaults, validate
+from tokjax.generation.families import build as build_any
 from tokjax.models.tokenizer import build
 from tokjax.training.optimizers import make_optimizer
 from tokjax.training.state import state_of
@@ -46,3 +50,33 @@ def test_bfloat16_and_remat_keep_parameters_in_float32_and_the_loss_close(judged
     for name in ("loss", "kl", "gradient_norm", *(("discriminator_loss", "adaptive_weight") if judged else ())):
         np.testing.assert_allclose(metrics[name], expected[name], rtol=0.03, err_msg=name)
     assert metrics["loss"] != expected["loss"]
+
+
+def a_step_on_tokens(family, **changes):
+    """The same of a model of tokens whose parameters all have an effect."""
+    config, rng = config_of(family, **changes), np.random.default_rng(0)
+    config.optimizer.update({"ema_decay": 0.9, "learning_rate": 1e-3})
+    validate(config)
+    model, optimizer = build_any(config.model), make_optimizer(config.optimizer, 10)
+    shapes = jax.eval_shape(partial(state_of, model, optimizer, config))
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state = state.replace(params=jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.1, leaf.shape), leaf.dtype), state.params))
+    shape = (4, *config.model.grid)
+    tokens = rng.integers(0, 20, shape) if family == "language_model" else rng.normal(size=(*shape, 2)).astype(np.float32)
+    lowered = jax.jit(make_train_step(model, optimizer, config)).lower(state, {"tokens": tokens, "label": np.zeros(4, int)})
+    state, metrics = lowered.compile()(state, {"tokens": tokens, "label": np.zeros(4, int)})
+    return state, {name: float(value) for name, value in metrics.items()}, lowered.as_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["language_model", "diffusion"])
+def test_models_of_tokens_too(family):
+    _, expected, full = a_step_on_tokens(family)
+    state, metrics, program = a_step_on_tokens(family, dtype="bfloat16", remat=True)
+    assert "bf16" in program and "bf16" not in full
+    assert "optimization_barrier" in program and "optimization_barrier" not in full  # what is recomputed lies behind one
+    leaves = jax.tree.leaves((state.params, state.ema, state.optimizer))
+    assert {leaf.dtype for leaf in leaves if leaf.ndim} == {jnp.dtype("float32")}
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(metrics[name], expected[name], rtol=0.03, err_msg=name)
+    assert metrics["loss"] != expected["loss"] and metrics["nonfinite"] == 0

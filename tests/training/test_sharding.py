@@ -11,19 +11,25 @@ from tokjax.training.sharding import _spec, global_batch
 
 @pytest.mark.parametrize(
     ("sizes", "count", "shape"),
-    [([-1, 1, 1], 8, (8, 1, 1)), ([-1, 4, 1], 8, (2, 4, 1)), ([2, 2, -1], 8, (2, 2, 2)), ([3, 1, 2], 6, (3, 1, 2))],
+    [
+        ([-1, 1, 1, 1], 8, (8, 1, 1, 1)),
+        ([-1, 4, 1, 1], 8, (2, 4, 1, 1)),
+        ([2, 2, -1, 1], 8, (2, 2, 2, 1)),
+        ([3, 1, 2, 1], 6, (3, 1, 2, 1)),
+        ([1, 2, 1, -1], 8, (1, 2, 1, 4)),
+    ],
 )
 def test_mesh_shapes(sizes, count, shape):
     assert _mesh_shape(sizes, count) == shape
 
 
-@pytest.mark.parametrize("sizes", [[3, 1, 1], [-1, 3, 1], [4, 1, 1], [16, 1, 1], [-1, 16, 1]])
+@pytest.mark.parametrize("sizes", [[3, 1, 1, 1], [-1, 3, 1, 1], [4, 1, 1, 1], [16, 1, 1, 1], [-1, 16, 1, 1], [-1, 1, 1, 3]])
 def test_a_mesh_that_does_not_fit_says_which_numbers_do(sizes):
     with pytest.raises(ValueError, match=r"does not fit 8 devices: each size must be one of 1, 2, 4, 8, their product must be 8"):
         _mesh_shape(sizes, 8)
 
 
-@pytest.mark.parametrize("sizes", [[-1, -1, 1], [0, 1, 1], [-2, 1, 1]])
+@pytest.mark.parametrize("sizes", [[-1, -1, 1, 1], [0, 1, 1, 1], [-2, 1, 1, 1], [1, 1, 1, 0]])
 def test_sizes_that_mean_nothing_are_refused(sizes):
     with pytest.raises(ValueError, match="at most one is -1"):
         _mesh_shape(sizes, 8)

@@ -2,6 +2,9 @@
 
 "published" is that of minGPT, which OmniTokenizer's language model uses: LayerNorm, learned absolute positions, GELU. "modern"
 has no biases, RMSNorm, rotary positions and SwiGLU (as LLaMA, arXiv 2302.13971).
+
+On several devices, tensor splits heads and hidden channels, and context splits the sequence, which is exchanged for heads during
+the attention.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import jax.numpy as jnp
 
 from tokjax.generation.rotation import rotated
 from tokjax.models.attention import attention
+from tokjax.models.mesh import exchange
 from tokjax.models.token_layers import Linear, Norm
 
 
@@ -41,6 +45,11 @@ class BlockStyle:
     kind: Literal["published", "modern"] = "modern"
     dtype: str = "float32"
 
+    @property
+    def inner(self) -> int:
+        """Channels in the middle of the MLP; SwiGLU has fewer, for about as many weights."""
+        return 4 * self.width if self.kind == "published" else 64 * round(8 / 3 * self.width / 64) or 64
+
 
 class RootNorm(nn.Module):
     """x / its root mean square over channels, with a learned gain, in float32 (Zhang and Sennrich, arXiv 1910.07467)."""
@@ -63,19 +72,19 @@ class Block(nn.Module):
     def setup(self) -> None:
         style, modern = self.style, self.style.kind == "modern"
 
-        def linear(features: int) -> Linear:
-            return Linear(features, bias=not modern, init="vit", dtype=style.dtype)
+        def linear(features: int, split: int) -> Linear:
+            return Linear(features, bias=not modern, init="vit", dtype=style.dtype, split=split)
 
         self.norm_attention, self.norm_mlp = norm(style), norm(style)
-        self.query, self.key, self.value, self.projection = (linear(style.width) for _ in range(4))
-        inner = 64 * round(8 / 3 * style.width / 64) or 64 if modern else 4 * style.width  # about as many weights
-        self.inner, self.outer = linear(inner), linear(style.width)
-        self.gate = linear(inner) if modern else None
+        self.query, self.key, self.value = (linear(style.width, split=1) for _ in range(3))
+        self.projection, self.outer = (linear(style.width, split=0) for _ in range(2))
+        self.inner, self.gate = linear(style.inner, split=1), linear(style.inner, split=1) if modern else None
 
     def __call__(self, x: jax.Array, turns: Turns | None) -> jax.Array:
         """x [b,s,width], each token seeing itself and those before."""
-        query, key, value = self._projected(x, turns)
-        return self._completed(x, attention(query, key, value, causal=True, scale=query.shape[-1] ** -0.5))
+        query, key, value = (exchange(one, 1, 2, tensor=2) for one in self._projected(x, turns))
+        attended = attention(query, key, value, causal=True, scale=query.shape[-1] ** -0.5)
+        return self._completed(x, exchange(attended, 2, 1, tensor=2))
 
     def further(
         self, x: jax.Array, turns: Turns | None, memory: Memory, start: jax.Array | int, visible: jax.Array
@@ -95,10 +104,10 @@ class Block(nn.Module):
         return [query, key, value] if turns is None else [rotated(query, turns.query), rotated(key, turns.key), value]
 
     def _completed(self, x: jax.Array, attended: jax.Array) -> jax.Array:
-        x = x + self.projection(attended.reshape(x.shape))
+        x = exchange(x + self.projection(attended.reshape(x.shape)), 1)
         y = self.norm_mlp(x)
         y = nn.gelu(self.inner(y), approximate=False) if self.gate is None else nn.silu(self.gate(y)) * self.inner(y)
-        return x + self.outer(y)
+        return exchange(x + self.outer(exchange(y, 1, tensor=2)), 1)
 
 
 def _look_back(query: jax.Array, memory: Memory, start: jax.Array | int, visible: jax.Array) -> jax.Array:

@@ -3,11 +3,15 @@
 Latents are cut into square patches; blocks attend within a frame, or with `temporal` in turn within a frame and along time at one
 place. Every block is shifted, scaled and gated by what the noise level and the class say (adaLN-Zero). As published, numbers for
 numbers; parameters are float32, `dtype` is of the products.
+
+On several devices, tensor splits heads and hidden channels, and context splits the patches of a frame, which are exchanged for
+heads while they attend to each other; along time every place attends for itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +21,7 @@ import numpy as np
 from einops import rearrange
 
 from tokjax.models.attention import attention
+from tokjax.models.mesh import exchange, whole
 
 TIME_CHANNELS = 256
 
@@ -54,7 +59,8 @@ class DiffusionTransformer(nn.Module):
         self.time = NoiseLevel(self.width)
         self.labels = nn.Embed(self.classes + 1, self.width, embedding_init=nn.initializers.normal(0.02))
         made = nn.remat(AdaptiveBlock) if self.remat else AdaptiveBlock
-        self.blocks = [made(self.width, self.heads, self.dtype) for _ in range(self.depth)]
+        turns = [self.temporal and number % 2 == 1 for number in range(self.depth)]
+        self.blocks = [made(self.width, self.heads, self.dtype, along_time) for along_time in turns]
         self.final = FinalLayer(self.width, self.patch**2 * self.outputs)
 
     def __call__(self, x: jax.Array, level: jax.Array, labels: jax.Array) -> jax.Array:
@@ -63,8 +69,9 @@ class DiffusionTransformer(nn.Module):
         place, moment = self.tables()
         condition = nn.silu(self.time(level) + self.labels(labels))[:, None, None]
         x = self.patches(rearrange(x, "b t (h p) (w q) c -> b t (h w) (p q c)", p=p, q=p)) + place
+        x = exchange(x, 2)
         for number, block in enumerate(self.blocks):
-            if not (self.temporal and number % 2):
+            if not block.along_time:
                 x = block(x, condition)
                 continue
             x = jnp.swapaxes(x, 1, 2)
@@ -100,27 +107,52 @@ class NoiseLevel(nn.Module):
         angle = level.astype(jnp.float32)[:, None] * frequency
         x = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
         drawn = nn.initializers.normal(0.02)
-        return _linear(self.width, drawn, "outer")(nn.silu(_linear(self.width, drawn, "inner")(x)))
+        return _linear(self.width, drawn, "outer", split=0)(nn.silu(_linear(self.width, drawn, "inner", split=1)(x)))
 
 
 class AdaptiveBlock(nn.Module):
-    """x + gate * attention(norm(x) * (1 + scale) + shift), and the same with an MLP. x is [b,n,s,width], attended along s."""
+    """x + gate * attention(norm(x) * (1 + scale) + shift), and the same with an MLP.
+
+    x is [b,n,s,width], attended along s, which are the patches of a frame or, `along_time`, the frames of a place.
+    """
 
     width: int
     heads: int
     dtype: str
+    along_time: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
-        modulation = _linear(6 * self.width, nn.initializers.zeros, "modulation")(condition)
+        modulation = _linear(6 * self.width, nn.initializers.zeros, "modulation", split=0)(condition)
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = jnp.split(modulation, 6, axis=-1)
         drawn, dtype = nn.initializers.xavier_uniform(), self.dtype
-        y = _linear(3 * self.width, drawn, "qkv", dtype)(_normed(x) * (1 + scale) + shift)
-        query, key, value = (part.reshape(*x.shape[:-1], self.heads, -1) for part in jnp.split(y, 3, axis=-1))
-        y = attention(query, key, value, scale=query.shape[-1] ** -0.5).reshape(x.shape)
-        x = x + gate * _linear(self.width, drawn, "projection", dtype)(y)
-        y = _linear(4 * self.width, drawn, "inner", dtype)(_normed(x) * (1 + scale_mlp) + shift_mlp)
-        return x + gate_mlp * _linear(self.width, drawn, "outer", dtype)(nn.gelu(y, approximate=True))
+        places, way = (1, (1,)) if self.along_time else (2, (2, 3))  # the axis that context splits, and where it goes meanwhile
+        y = _Heads(self.heads, dtype, name="qkv")(_normed(x) * (1 + scale) + shift)
+        query, key, value = (exchange(y[..., part, :, :], *way, tensor=3) for part in range(3))
+        y = exchange(attention(query, key, value, scale=query.shape[-1] ** -0.5), *way[::-1], tensor=3)
+        x = exchange(x + gate * _linear(self.width, drawn, "projection", dtype, split=0)(y.reshape(x.shape)), places)
+        y = _linear(4 * self.width, drawn, "inner", dtype, split=1)(_normed(x) * (1 + scale_mlp) + shift_mlp)
+        y = exchange(nn.gelu(y, approximate=True), places, tensor=3)
+        return exchange(x + gate_mlp * _linear(self.width, drawn, "outer", dtype, split=0)(y), places)
+
+
+class _Heads(nn.Module):
+    """Queries, keys and values [...,3,heads,c] of x [...,width], by the published kernel [width,3*width].
+
+    Its columns are those of all queries, then all keys, then all values, so that a device's heads lie in three places. Over
+    tensor it is kept by rows, which are exchanged for heads where it is used.
+    """
+
+    heads: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width, dtype, parts = x.shape[-1], jnp.dtype(self.dtype), (3, self.heads, x.shape[-1] // self.heads)
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), (width, 3 * width)).astype(dtype)
+        bias = self.param("bias", nn.initializers.zeros, (3 * width,)).astype(dtype)
+        kernel = whole(whole(kernel, 0).reshape(width, *parts), 2)
+        return jnp.einsum("...i,inhc->...nhc", x.astype(dtype), kernel) + bias.reshape(parts)
 
 
 class FinalLayer(nn.Module):
@@ -129,12 +161,17 @@ class FinalLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
-        shift, scale = jnp.split(_linear(2 * self.width, nn.initializers.zeros, "modulation")(condition), 2, axis=-1)
+        shift, scale = jnp.split(_linear(2 * self.width, nn.initializers.zeros, "modulation", split=0)(condition), 2, axis=-1)
         return _linear(self.outputs, nn.initializers.zeros, "linear")(_normed(x) * (1 + scale) + shift)
 
 
-def _linear(features: int, drawn: Any, name: str | None = None, dtype: str = "float32") -> nn.Dense:
-    return nn.Dense(features, kernel_init=drawn, dtype=dtype, name=name)
+def _linear(features: int, drawn: Any, name: str | None = None, dtype: str = "float32", split: int | None = None) -> nn.Dense:
+    """A layer whose kernel the mesh's tensor axis splits along its axis `split`."""
+    return nn.Dense(features, kernel_init=drawn, dtype=dtype, name=name, dot_general=partial(_product, split))
+
+
+def _product(split: int | None, x: jax.Array, kernel: jax.Array, *rest: Any, **options: Any) -> jax.Array:
+    return jax.lax.dot_general(x, whole(kernel, split), *rest, **options)
 
 
 def _normed(x: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ import optax
 from tokjax.generation.decoder_block import Block, BlockStyle, Memory, Turns, norm
 from tokjax.generation.rotation import angles, grid_places
 from tokjax.generation.vocabulary import Digits, OneTable, Pick
+from tokjax.models.mesh import exchange
 
 Batch = dict[str, jax.Array]
 
@@ -139,6 +140,7 @@ class LanguageModel(nn.Module):
     def hidden(self, ids: jax.Array) -> jax.Array:
         """What the model knows after each of the ids [b,s]: [b,s,width]."""
         x, turns = self._embedded(ids, 0)
+        x = exchange(x, 1)
         for block in self.blocks:
             x = block(x, turns)
         return self.norm_out(x)

@@ -19,6 +19,7 @@ from tokjax.data.sources import Source
 from tokjax.generation.families import Generator
 from tokjax.generation.language_model import LanguageModel
 from tokjax.generation.live_tokens import check_labels, tokens_from
+from tokjax.models.mesh import laid_on
 from tokjax.quantizers.usage import entropy_bits
 
 
@@ -94,7 +95,8 @@ def _judged(
     key: jax.Array,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """Terms of the loss, and how often each code is there; whole on every device, so that every process can read them."""
-    tokens = samples if tokenizer is None else tokens_from(tokenizer, its_variables, samples, key)
-    _, terms = model.apply(variables, {"tokens": tokens, "label": labels}, key, train=False, method="losses")
+    tokens = samples if tokenizer is None else laid_on(mesh, tokens_from)(tokenizer, its_variables, samples, key)
+    judge = laid_on(mesh, partial(model.apply, method="losses"))
+    _, terms = judge(variables, {"tokens": tokens, "label": labels}, key, train=False)
     used = jnp.bincount(tokens.ravel(), length=model.codes) if isinstance(model, LanguageModel) else jnp.zeros(0, jnp.int32)
     return jax.lax.with_sharding_constraint((terms, used), NamedSharding(mesh, PartitionSpec()))

@@ -29,7 +29,7 @@ class OneTable(nn.Module):
 
     def setup(self) -> None:
         self.table = nn.Embed(self.ids, self.width, embedding_init=nn.initializers.normal(0.02))
-        self.head = Linear(self.ids, bias=False, init="vit", dtype=self.dtype)
+        self.head = Linear(self.ids, bias=False, init="vit", dtype=self.dtype, split=1)
 
     def __call__(self, ids: jax.Array) -> jax.Array:
         return self.table(ids)
@@ -59,7 +59,7 @@ class Digits(nn.Module):
         drawn = nn.initializers.normal(0.02)
         self.condition = nn.Embed(self.conditions, self.width, embedding_init=drawn)
         self.tables = [nn.Embed(base, self.width, embedding_init=drawn) for base in self.bases]
-        self.heads = [Linear(base, bias=False, init="vit", dtype=self.dtype) for base in self.bases]
+        self.heads = [Linear(base, bias=False, init="vit", dtype=self.dtype, split=1) for base in self.bases]
         # What the digits before tell the head of the next.
         self.told = [nn.Embed(base, self.width, embedding_init=drawn) for base in self.bases[:-1]]
 

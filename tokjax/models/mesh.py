@@ -1,6 +1,7 @@
-"""Where arrays live: one mesh with the axes data, fsdp and context, and how clips are laid on it.
+"""Where arrays live: one mesh with the axes data, fsdp, context and tensor, and how clips are laid on it.
 
-`data` and `fsdp` both split the batch, `context` splits the height.
+`data` and `fsdp` both split the batch. `context` splits the height of clips, and the sequences of models of tokens. `tensor`
+splits the heads and hidden channels of these; tokenizers do not use it.
 
 Layers need not know: the compiler finds out where their arrays lie. Where it would choose badly, a layer tells it, with `whole`
 and `exchange`, in functions that `laid_on` has told of the mesh.
@@ -16,30 +17,32 @@ from contextvars import ContextVar
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-AXES = ("data", "fsdp", "context")
+AXES = ("data", "fsdp", "context", "tensor")
 _MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)  # while a function that was `laid_on` one is traced
 
 
 def make_mesh(mesh: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of `config.mesh`: devices per axis, -1 on at most one axis for all that remain.
+    """The mesh of `config.mesh`: devices per axis, -1 on at most one axis for all that remain; an axis left out is 1.
 
     Raises:
-      ValueError: sizes that do not use every device, or a context axis that reaches across processes.
+      ValueError: sizes that do not use every device, or devices that share a clip in several processes.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = _mesh_shape([mesh[axis] for axis in AXES], len(devices))
+    sizes = _mesh_shape([mesh.get(axis, 1) for axis in AXES], len(devices))
     made = jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
-    for group in made.devices.reshape(-1, sizes[2]):
+    sharing = [axis for axis in ("context", "tensor") if made.shape[axis] > 1]
+    for group in made.devices.reshape(-1, sizes[2] * sizes[3]):
         if len({device.process_index for device in group}) > 1:
             raise ValueError(
-                f"mesh context={sizes[2]} reaches across processes, which read different clips; "
-                f"context must divide the {jax.local_device_count()} devices of a process"
+                f"mesh {', '.join(f'{axis}={made.shape[axis]}' for axis in sharing)} reaches across processes, which read "
+                f"different clips; {' × '.join(sharing)} must divide the {jax.local_device_count()} devices of a process"
             )
     return made
 
 
 def _mesh_shape(sizes: list[int], count: int) -> tuple[int, ...]:
-    text = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
+    named = [f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True)]
+    text = ", ".join(named[:-1] if sizes[-1] == 1 else named)  # tokenizers have no tensor axis
     fixed = math.prod(size for size in sizes if size != -1)
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise ValueError(f"the mesh {text} is not one: sizes are 1 or more, and at most one is -1 for all devices that remain")
@@ -88,30 +91,39 @@ def spread() -> bool:
     return mesh is not None and mesh.size > 1
 
 
-def whole(parameter: jax.Array) -> jax.Array:
+def whole(parameter: jax.Array, split: int | None = None) -> jax.Array:
     """A parameter that is used next, brought together from the devices that hold its parts over fsdp; its gradient too is whole.
 
     Without it the compiler may bring together the clips, which fsdp and context split too, and they are far larger.
+
+    Args:
+      split: the axis along which it stays split over tensor, where that divides it.
     """
     mesh = _MESH.get()
-    if mesh is None or mesh.shape["fsdp"] * mesh.shape["context"] == 1:
+    if mesh is None or mesh.shape["fsdp"] * mesh.shape["context"] * mesh.shape["tensor"] == 1:
         return parameter
-    return jax.lax.with_sharding_constraint(parameter, replicated(mesh))
+    stays = None if split is None or parameter.shape[split] % mesh.shape["tensor"] else split % parameter.ndim
+    spec = PartitionSpec(*("tensor" if axis == stays else None for axis in range(parameter.ndim)))
+    return jax.lax.with_sharding_constraint(parameter, NamedSharding(mesh, spec))
 
 
-def exchange(x: jax.Array, *axes: int) -> jax.Array:
+def exchange(x: jax.Array, *axes: int, tensor: int | None = None) -> jax.Array:
     """x, whose axis 0 is the batch, split over context along each of the axes in turn, and along the last of them in the end.
 
     Every device gives each other one a share of what it has (all-to-all). An axis that context does not divide is left out.
+
+    Args:
+      tensor: the axis that the tensor axis splits all the while; may be one of the others.
     """
-    parts = context_parts()
-    if parts == 1:
+    mesh = _MESH.get()
+    if mesh is None or mesh.shape["context"] * mesh.shape["tensor"] == 1:
         return x
     x = jax.lax.optimization_barrier(x)  # else what follows is taken to hold for every later use of x
     for axis in axes:
-        if x.shape[axis] % parts == 0:
-            spec = PartitionSpec(("data", "fsdp"), *("context" if i == axis else None for i in range(1, x.ndim)))
-            x = jax.lax.with_sharding_constraint(x, NamedSharding(_MESH.get(), spec))
+        names = [tuple(name for name, at in (("tensor", tensor), ("context", axis)) if at == i) for i in range(1, x.ndim)]
+        if all(size % math.prod(mesh.shape[name] for name in own) == 0 for size, own in zip(x.shape[1:], names, strict=True)):
+            spec = PartitionSpec(("data", "fsdp"), *(own or None for own in names))
+            x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
     return x
 
 
@@ -123,7 +135,7 @@ def serving_mesh(mesh: Mapping[str, int]) -> Mesh:
     """
     if unknown := sorted(set(mesh) - {"data", "context"}):
         raise ValueError(f"a tokenizer is laid on the mesh axes data (batch) and context (height); there is no {unknown[0]!r}")
-    return make_mesh({axis: mesh.get(axis, 1) for axis in AXES})
+    return make_mesh(mesh)
 
 
 def lay(x: jax.Array, mesh: Mesh, unit: int) -> jax.Array:

@@ -58,19 +58,24 @@ def _uniform(fan_in: int) -> Callable:
 
 
 class Linear(nn.Module):
-    """x [..., i] -> [..., features] in `dtype`; a kernel [i, features] and, if wanted, a bias."""
+    """x [..., i] -> [..., features] in `dtype`; a kernel [i, features] and, if wanted, a bias.
+
+    Attributes:
+      split: the axis of the kernel that the mesh's tensor axis splits, None for none.
+    """
 
     features: int
     bias: bool = True
     init: str = "published"
     dtype: str = "float32"
+    split: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         vit, dtype = self.init == "vit", jnp.dtype(self.dtype)
         uniform = _uniform(x.shape[-1])
         kernel = self.param("kernel", nn.initializers.normal(0.02) if vit else uniform, (x.shape[-1], self.features))
-        y = x.astype(dtype) @ whole(kernel.astype(dtype))
+        y = x.astype(dtype) @ whole(kernel.astype(dtype), self.split)
         if not self.bias:
             return y
         return y + self.param("bias", nn.initializers.zeros if vit else uniform, (self.features,)).astype(dtype)

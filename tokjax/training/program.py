@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from tokjax.data.pipeline import Batch
 from tokjax.errors import ConfigError
+from tokjax.generation.divisions import require_divisible
 from tokjax.generation.families import build, is_generator
 from tokjax.generation.live_tokens import check_labels
 from tokjax.generation.sources_of_tokens import measured, tokenizer_of
@@ -42,12 +43,14 @@ class Program:
         """Computes shapes only.
 
         Raises:
-          ValueError: a pattern for parameters that matches none, patterns that leave nothing to train, or a file of perceptual
-            weights that is missing or damaged.
+          ValueError: a pattern for parameters that matches none, patterns that leave nothing to train, a file of perceptual
+            weights that is missing or damaged, or a mesh that does not divide a model of tokens.
         """
         self.stage, self.mesh, config = stage, mesh, stage.config
         self.model = build(config.model)
         generates = is_generator(self.model)
+        if generates:
+            require_divisible(self.model, mesh)
         self.tokenizer, its_digest = tokenizer_of(config, self.model) if generates else (None, "")
         training, frozen = config.training, config.optimizer.freeze
         optimizer = make_optimizer(config.optimizer, training.steps, training.batches_per_update)

@@ -1,7 +1,8 @@
 """Where arrays live in training: the rules that lay parameters and batches on the mesh of tokjax.models.mesh.
 
 `data` and `fsdp` both split the batch; `fsdp` also splits large parameters, optimizer state and averages; `context` splits the
-height of the clips, for those that do not fit one device.
+height of the clips, for those that do not fit one device. `tensor` splits the layers of models of tokens as Megatron-LM does
+(arXiv 1909.08053, section 3): first by their outputs, heads and hidden channels, then by their inputs.
 """
 
 from __future__ import annotations
@@ -18,23 +19,43 @@ from tokjax.models.mesh import AXES, batch_sharding, make_mesh, replicated
 __all__ = ["AXES", "batch_sharding", "global_batch", "make_mesh", "parameter_sharding", "replicated"]
 
 SMALL = 2**14  # values; splitting fewer than these costs more in messages than it saves in memory
+_BY_OUTPUTS = ("query", "key", "value", "gate", "inner", "head", "heads")  # layers; the axis 1 of their kernels
+_BY_INPUTS = ("projection", "outer", "qkv", "modulation")  # the axis 0
+_TENSOR = dict.fromkeys(_BY_OUTPUTS, 1) | dict.fromkeys(_BY_INPUTS, 0)
 
 
 def parameter_sharding(tree: Any, mesh: Mesh) -> Any:
     """A sharding for each array of a tree of arrays or their shapes (parameters, optimizer state and averages alike).
 
-    The largest axis that the fsdp axis divides is split; arrays that are small or have no such axis are whole on every device.
+    The axis that tensor splits follows from the name of the layer. Of the others the largest that the fsdp axis divides is split;
+    arrays that are small or have no such axis are whole on every device.
     """
-    return jax.tree.map(lambda leaf: NamedSharding(mesh, _spec(leaf.shape, mesh.shape["fsdp"])), tree)
+
+    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        axis = _tensor_axis(path) if mesh.shape["tensor"] > 1 else None
+        return NamedSharding(mesh, _spec(leaf.shape, mesh.shape["fsdp"], axis, mesh.shape["tensor"]))
+
+    return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def _spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
-    divisible = [axis for axis, size in enumerate(shape) if size % parts == 0]
-    if parts == 1 or math.prod(shape) < SMALL or not divisible:
+def _tensor_axis(path: tuple[Any, ...]) -> int | None:
+    """Of a kernel, by the name of its layer without the number that layers in lists have."""
+    layer, name = ["", "", *(str(getattr(key, "key", "")) for key in path)][-2:]
+    return _TENSOR.get(layer.rstrip("_0123456789")) if name == "kernel" else None
+
+
+def _spec(shape: tuple[int, ...], parts: int, tensor: int | None = None, tensor_parts: int = 1) -> PartitionSpec:
+    """Of an array over `parts` devices of fsdp and, along the axis `tensor`, so many of tensor."""
+    if math.prod(shape) < SMALL:
         return PartitionSpec()
-    # Among equals the last, which holds a kernel's output channels.
-    split = max(divisible, key=lambda axis: (shape[axis], axis))
-    return PartitionSpec(*("fsdp" if axis == split else None for axis in range(len(shape))))
+    names: list[str | None] = [None] * len(shape)
+    if tensor is not None and shape[tensor] % tensor_parts == 0:
+        names[tensor] = "tensor"
+    divisible = [axis for axis, size in enumerate(shape) if size % parts == 0 and not names[axis]] if parts > 1 else []
+    if divisible:
+        # Among equals the last, which holds a kernel's output channels.
+        names[max(divisible, key=lambda axis: (shape[axis], axis))] = "fsdp"
+    return PartitionSpec(*names) if any(names) else PartitionSpec()
 
 
 def global_batch(mesh: Mesh, local_video: np.ndarray) -> jax.Array:
