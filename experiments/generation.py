@@ -113,9 +113,9 @@ def _tiny_latents(config: ConfigDict) -> None:
     config.optimizer.update(
         {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 50, "ema_decay": 0.99, "clip_norm": 1.0}
     )
-    config.training.update({"steps": 1000, "log_every": 50, "evaluate_every": 200, "checkpoint_every": 500})
+    config.training.update({"steps": 600, "log_every": 50, "evaluate_every": 200, "checkpoint_every": 200})
     config.data.tokenizer = "runs/quickstart"
-    _photographs(config, batch=32, short_side=320)
+    _photographs(config, batch=16, short_side=320)
     config.data.train.measured = stream("tokens", "caches/latents", weight=0.0)
 
 
