@@ -105,7 +105,7 @@ def test_data_that_is_not_there(capsys, place, stream, message):
     (place / "texts").mkdir()
     (place / "texts" / "a.csv").write_text("name\nx.mp4\n")
     an_experiment(**stream)
-    assert message in refused(capsys, "train --config one.py --workdir run", added=["./run/lock"])
+    assert message in refused(capsys, "train --config one.py --workdir run", added=["./run/ended.json", "./run/lock"])
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "encode"])
