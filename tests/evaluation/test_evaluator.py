@@ -158,7 +158,7 @@ SHARDED = """
 import json, sys
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-sys.path.insert(0, "tests/evaluation")
+sys.path[:0] = ["tests", "tests/evaluation"]
 from test_evaluator import batched, clips, evaluate, reconstruct
 assert jax.device_count() == 4
 mesh = Mesh(jax.devices(), "data")
