@@ -20,7 +20,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tokjax.defaults import LANGUAGE_MODEL
 from tokjax.generation.filters import Drawing
@@ -29,10 +28,10 @@ from tokjax.generation.token_sampling import sample_codes
 from tokjax.training.hardware import environment
 
 
-def timed(call: Callable[[], jax.Array]) -> tuple[float, np.ndarray]:
+def seconds_of(call: Callable[[], jax.Array]) -> float:
     start = time.perf_counter()
-    result = np.asarray(call())
-    return time.perf_counter() - start, result
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -55,8 +54,8 @@ def main() -> None:
     codes = remembering()
     forward = jax.jit(lambda ids: model.apply(variables, ids, label, method="logits")[0])
     again = jnp.argmax(forward(codes + model.first_code), axis=-1)  # of each code, from those before it
-    with_memory = min(timed(remembering)[0] for _ in range(args.repeats))
-    of_a_code = min(timed(lambda: forward(codes + model.first_code))[0] for _ in range(args.anew))
+    with_memory = min(seconds_of(remembering) for _ in range(args.repeats))
+    of_a_code = min(seconds_of(lambda: forward(codes + model.first_code)) for _ in range(args.anew))
     anew, equal = of_a_code * model.tokens, int((codes == again).sum())
     print(f"{model.tokens:,} codes: {with_memory:.2f} s with memory, {anew:.2f} s anew, {anew / with_memory:.1f} times as long")
     print(f"{equal:,} of {model.tokens:,} codes are the same")

@@ -87,8 +87,8 @@ def _denoising(config: ConfigDict, name: str, batch: int, steps: int) -> None:
     _cached(config, name, batch)
 
 
-def _cached(config: ConfigDict, name: str, batch: int, **changes: Any) -> None:
-    config.data.train.tokens = stream("tokens", f"caches/{name}", batch=batch, **changes)
+def _cached(config: ConfigDict, name: str, batch: int) -> None:
+    config.data.train.tokens = stream("tokens", f"caches/{name}", batch=batch)
 
 
 def _photographs(config: ConfigDict, batch: int, short_side: int, **changes: Any) -> None:

@@ -12,7 +12,7 @@ def done(command, capsys, line):
 
 
 def refused(command, capsys, line):
-    """The one line on stderr of a command that ends with code 1 and changes no file."""
+    """The one line on stderr of a command that ends with code 1 and changes no file or folder."""
     before = _files()
     assert cli.main([*command.split(), *line.split()]) == 1
     out, err = capsys.readouterr()
@@ -22,4 +22,4 @@ def refused(command, capsys, line):
 
 
 def _files():
-    return {path: path.stat().st_size for path in Path().rglob("*") if path.is_file()}
+    return {path: path.stat().st_size if path.is_file() else None for path in Path().rglob("*")}

@@ -8,31 +8,18 @@ seen. One stream a row, since each static shape is compiled apart. What they sho
 leads; their numbers are not those of any paper.
 """
 
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from tokjax.config import defaults, stage, stages, stream
+from tokjax.experiment import load_experiment
 
 SAMPLE = "data/sample"
 VIDTOK = {"channels": 8, "channel_multipliers": (1, 2, 2), "blocks_per_level": 1, "init": "he", "latent_channels": 4}
-TRANSFORMER = {
-    "mode": "sound",
-    "embedding": "plain",
-    "width": 64,
-    "heads": 4,
-    "head_width": 16,
-    "patch": 4,
-    "time_factor": 2,
-    "encoder_blocks": "tw",
-    "decoder_blocks": "wt",
-    "temporal_depth": 1,
-    "window": 4,
-    "init": "vit",
-    "latent_channels": 8,
-}
-CODES = {"name": "vq", "codebook_size": 256, "l2_codes": True, "ema_decay": 0.99, "codebook_weight": 0.0}
-CODES |= {"commitment_weight": 0.25, "data_init": True, "restart_threshold": 0.05}
+OMNITOKENIZER = Path(__file__).parents[1] / "omnitokenizer.py"
+NARROW = {"width": 64, "head_width": 16, "patch": 4, "latent_channels": 8, "quantizer": {"codebook_size": 256}}
 
 
 def get_config(variant: str = "images") -> ConfigDict:
@@ -77,7 +64,9 @@ def _two_stages(config: ConfigDict) -> None:
 
 
 def _omnitokenizer(config: ConfigDict) -> None:
-    config.model.update(TRANSFORMER | {"quantizer": CODES})
+    """The model of experiments/omnitokenizer.py:tiny, narrower, with smaller patches and fewer codes."""
+    config.model = load_experiment(f"{OMNITOKENIZER}:tiny").model
+    config.model.update(NARROW)
 
 
 def _omnitokenizer_images(config: ConfigDict) -> None:

@@ -7,14 +7,11 @@ The published encoder has two blocks of each ("ttww"), its decoder whole frames 
 the others. Data and networks at full size are those of experiments/omnitokenizer.py, and data/inception.npz and data/i3d.npz.
 """
 
+from tokjax.sweep.papers import OMNITOKENIZER_MEASURED, OMNITOKENIZER_PRINTED, OMNITOKENIZER_SCORES, TOY_NOTES
 from tokjax.sweep.rows import Row, Sweep
 
 PAPER = "experiments/ablations/omnitokenizer_rows.py:joint"
 LAPTOP = "experiments/ablations/laptop.py:omnitokenizer_joint"
-SCORES = {
-    "training.evaluation_metrics": ("fid_torch", "fvd_omnitokenizer"),
-    "training.evaluation_weights": ("data/inception.npz", "data/i3d.npz"),
-}
 # Blocks of the encoder at full and at toy size.
 LINES = {"windows_and_plain": ("ttww", "tw"), "plain": ("tttt", "tt"), "windows": ("wwww", "ww")}
 
@@ -24,12 +21,12 @@ def get_sweep(scale: str = "paper") -> Sweep:
     rows = []
     for name, (full, toy) in LINES.items():
         blocks = toy if laptop else full
-        overrides = {"model.encoder_blocks": blocks} | ({} if laptop else SCORES)
+        overrides = {"model.encoder_blocks": blocks} | ({} if laptop else OMNITOKENIZER_SCORES)
         rows.append(Row(name, LAPTOP if laptop else PAPER, overrides, facts={"encoder blocks": blocks}))
-    scores = () if laptop else ("images/fid_torch", "videos/fvd_omnitokenizer")
+    scores = () if laptop else OMNITOKENIZER_PRINTED
     return Sweep(
         title=f"OmniTokenizer: windows against plain attention ({scale})",
         rows=tuple(rows),
-        columns=(*scores, "images/psnr", "images/ssim", "videos/psnr", "videos/ssim", "usage"),
-        notes=("Toy models on toy data: compare orders, not values.",) if laptop else (),
+        columns=(*scores, *OMNITOKENIZER_MEASURED),
+        notes=TOY_NOTES if laptop else (),
     )

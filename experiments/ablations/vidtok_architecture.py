@@ -7,6 +7,7 @@ At full size each row is 50,000 steps at 256x256, 3,072 A100 hours in the paper,
 experiments/vidtok.py, and data/i3d.npz for FVD. Parameters and MACs of the full size are checked by our tests.
 """
 
+from tokjax.sweep.papers import TOY_NOTES, VIDTOK_SCORES
 from tokjax.sweep.rows import Row, Sweep
 
 PAPER = "experiments/vidtok.py:kl_causal_488_4chn"
@@ -19,19 +20,13 @@ VARIANTS = (
     ("published", "VidTok", (157e6, 10.35e12, 29.64, 0.852, 0.114, 194.2)),
 )
 PRINTED = ("parameters", "macs", "videos/psnr", "videos/ssim", "videos/lpips_vgg16", "videos/fvd_styleganv")
-PROTOCOL = {
-    "data.validation.videos.frame_rate": 30.0,
-    "data.validation.videos.whole": True,
-    "training.evaluation_metrics": ("lpips_vgg16", "fvd_styleganv"),
-    "training.evaluation_weights": ("data/perceptual_vgg16.npz", "data/i3d.npz"),
-}
 
 
 def get_sweep(scale: str = "paper") -> Sweep:
     laptop = scale == "laptop"
     rows = []
     for architecture, name, numbers in VARIANTS:
-        overrides = {"model.architecture": architecture} | ({} if laptop else PROTOCOL)
+        overrides = {"model.architecture": architecture} | ({} if laptop else VIDTOK_SCORES)
         facts, paper = {"variant": name}, dict(zip(PRINTED, numbers, strict=True))
         if laptop:
             paper = {key: value for key, value in paper.items() if key in ("parameters", "macs", "videos/psnr", "videos/ssim")}
@@ -41,5 +36,5 @@ def get_sweep(scale: str = "paper") -> Sweep:
         rows=tuple(rows),
         columns=PRINTED[2:4] if laptop else PRINTED[2:],
         source="Table 2 of VidTok (arXiv 2412.13061), on MCL-JCV at 17x256x256",
-        notes=("Toy models on toy data: compare orders, not values.",) if laptop else (),
+        notes=TOY_NOTES if laptop else (),
     )

@@ -14,17 +14,12 @@ a weight of 0.1, since beside a reconstruction loss that is a mean, and so is sm
 
 from typing import Any, NamedTuple
 
+from tokjax.sweep.papers import VIDTOK_METRICS, VIDTOK_SCORES
 from tokjax.sweep.rows import Row, Sweep
 
 PAPER = "experiments/vidtok.py:kl_causal_488_4chn"
 LAPTOP = "experiments/ablations/laptop.py:images"
-PRINTED = ("psnr", "ssim", "lpips_vgg16", "fvd_styleganv")
-PROTOCOL = {
-    "data.validation.videos.frame_rate": 30.0,
-    "data.validation.videos.whole": True,
-    "training.evaluation_metrics": PRINTED[2:],
-    "training.evaluation_weights": ("data/perceptual_vgg16.npz", "data/i3d.npz"),
-}
+PRINTED = ("psnr", "ssim", *VIDTOK_METRICS)
 
 
 class Line(NamedTuple):
@@ -67,7 +62,7 @@ def _row(name: str, line: Line, laptop: bool, columns: tuple[str, ...]) -> Row:
     codes = line.toy_codes if laptop else line.codes
     full = 0.1 if laptop and line.name != "vq" else 1.0
     weight = {"loss.regularization_weight": full if line.loss else 0.0}
-    overrides = _quantizer(line.name, codes) | weight | ({} if laptop else PROTOCOL)
+    overrides = _quantizer(line.name, codes) | weight | ({} if laptop else VIDTOK_SCORES)
     size = f"{line.name.upper()} {codes:,}" + (f" for {line.codes:,}" if laptop else "")
     facts = {"regularizer": size, "R.L.": "yes" if line.loss else "no"}
     printed = dict(zip((*PRINTED, "usage"), line.printed, strict=True)) if line.printed else {"psnr": "diverged"}

@@ -10,17 +10,12 @@ and 6.
 
 from typing import Any, NamedTuple
 
+from tokjax.sweep.papers import TOY_NOTES, VIDTOK_SCORES
 from tokjax.sweep.rows import Row, Sweep
 
 PAPER = "experiments/vidtok.py:"
 LAPTOP = "experiments/ablations/laptop.py:suite"
 PRINTED = ("parameters", "videos/psnr", "videos/ssim", "videos/lpips_vgg16", "videos/fvd_styleganv")
-PROTOCOL = {
-    "data.validation.videos.frame_rate": 30.0,
-    "data.validation.videos.whole": True,
-    "training.evaluation_metrics": ("lpips_vgg16", "fvd_styleganv"),
-    "training.evaluation_weights": ("data/perceptual_vgg16.npz", "data/i3d.npz"),
-}
 
 
 class Line(NamedTuple):
@@ -66,7 +61,7 @@ def get_sweep(scale: str = "paper") -> Sweep:
         rows=tuple(_row(name, line, laptop, columns) for name, line in LINES.items()),
         columns=columns,
         source="Table 5 of VidTok (arXiv 2412.13061), on MCL-JCV at 256x256",
-        notes=("Toy models on toy data: compare orders, not values.",) if laptop else (),
+        notes=TOY_NOTES if laptop else (),
     )
 
 
@@ -75,7 +70,7 @@ def _row(name: str, line: Line, laptop: bool, columns: tuple[str, ...]) -> Row:
     facts |= {"input": f"{17 if line.causal else 16}x256x256", "latent": line.latent}
     paper = {key: value for key, value in zip(PRINTED, line.printed, strict=True) if key in (*columns, "parameters")}
     if not laptop:
-        return Row(name, PAPER + name, PROTOCOL, facts=facts, paper=paper)
+        return Row(name, PAPER + name, VIDTOK_SCORES, facts=facts, paper=paper)
     facts = {key: facts[key] for key in ("regularizer", "causal", "compression")}
     return Row(name, LAPTOP, _toy(line), facts=facts, paper=paper)
 

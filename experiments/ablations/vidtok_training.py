@@ -9,17 +9,12 @@ data/i3d.npz for FVD. The toy rows have 16x16 and 32x32 for 128x128 and 256x256.
 
 from typing import Any
 
+from tokjax.sweep.papers import TOY_NOTES, VIDTOK_SCORES
 from tokjax.sweep.rows import Row, Sweep
 
 PAPER = "experiments/vidtok.py:kl_causal_488_4chn"
 LAPTOP = "experiments/ablations/laptop.py:"
 PRINTED = ("videos/psnr", "videos/ssim", "videos/lpips_vgg16", "videos/fvd_styleganv", "device_hours")
-PROTOCOL = {
-    "data.validation.videos.frame_rate": 30.0,
-    "data.validation.videos.whole": True,
-    "training.evaluation_metrics": ("lpips_vgg16", "fvd_styleganv"),
-    "training.evaluation_weights": ("data/perceptual_vgg16.npz", "data/i3d.npz"),
-}
 # Sample rate, stage 1, stage 2, encoder frozen in stage 2, and PSNR, SSIM, LPIPS, FVD and A100 hours.
 LINES = {
     "large": (3, 256, None, None, (29.19, 0.843, 0.127, 174.9, 3072)),
@@ -38,14 +33,14 @@ def get_sweep(scale: str = "paper") -> Sweep:
         rows=tuple(_row(name, line, laptop, columns) for name, line in LINES.items()),
         columns=columns,
         source="Table 4 of VidTok (arXiv 2412.13061), on MCL-JCV at 17x256x256; its device hours are those of an A100",
-        notes=("Toy models on toy data: compare orders, not values.",) if laptop else (),
+        notes=TOY_NOTES if laptop else (),
     )
 
 
 def _row(name: str, line: tuple[Any, ...], laptop: bool, columns: tuple[str, ...]) -> Row:
     rate, first, second, frozen, numbers = line
     stream = "videos" if laptop else "video"
-    overrides: dict[str, Any] = {f"data.train.{stream}.frame_rate": float(rate)} | ({} if laptop else PROTOCOL)
+    overrides: dict[str, Any] = {f"data.train.{stream}.frame_rate": float(rate)} | ({} if laptop else VIDTOK_SCORES)
     if second is None and first == 128:
         overrides[f"data.train.{stream}.resolution"] = 16 if laptop else 128
     if frozen is False:

@@ -97,6 +97,7 @@ def test_what_was_prepared_can_be_inspected_and_measured(films, tmp_path, capsys
         ("benchmark media --workers 0 --batch 1", "the bare loop cannot read a record of media: not a readable video"),
         ("benchmark . --workers one", "--workers wants whole numbers with commas between them, such as 1,2, not 'one'"),
         ("benchmark . --repeats 0", "--batches and --repeats must be at least 1"),
+        ("benchmark --config none.py", "config.data.train has no stream to draw from; add one with tokjax.config.stream"),
     ],
 )
 def test_what_cannot_work(line, message, tmp_path, monkeypatch, capsys):
@@ -104,6 +105,8 @@ def test_what_cannot_work(line, message, tmp_path, monkeypatch, capsys):
     if "media" in line:
         (tmp_path / "media").mkdir()
         (tmp_path / "media" / "a.mp4").write_text("I am no video")
+    if "none.py" in line:
+        (tmp_path / "none.py").write_text("from tokjax.config import defaults\n\n\ndef get_config():\n    return defaults()\n")
     if "array_record" in line:
         writer = ArrayRecordWriter("media/a.array_record", "group_size:1")
         writer.write(b"other")

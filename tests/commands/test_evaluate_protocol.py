@@ -81,6 +81,8 @@ def test_reconstructions_as_they_are(capsys, place):
         ("in/images --reference in/fsq_0 --output scores", "no images below in/fsq_0"),
         ("--compare in/images", "in/images holds no evaluation.json"),
         ("in/fsq_0 --compare in/images", "--compare takes folders of finished evaluations"),
+        ("--compare in/images --metrics psnr", "--compare takes folders of finished evaluations"),
+        ("--compare in/images --step 0", "--compare takes folders of finished evaluations"),
     ],
 )
 def test_what_is_refused(capsys, place, line, message):

@@ -1,6 +1,7 @@
 """Preparing: manifest, log, duplicates, parallel workers, and that a kill, an error or a full disk costs one shard at most."""
 
 import json
+import multiprocessing
 import os
 import queue
 import signal
@@ -213,8 +214,6 @@ def test_a_worker_that_fails_ends_the_others(images, tmp_path, monkeypatch):
     monkeypatch.setattr(Rules, "__reduce__", lambda self: (_fails_when_read, ()))
     with pytest.raises(WorkerError, match="a worker ended with code 1; the same command continues"):
         prepare_array_records(a_stream("images", images), tmp_path / "out", 4, workers=2)
-    import multiprocessing
-
     assert not multiprocessing.active_children()
 
 
@@ -298,6 +297,56 @@ def test_videos_that_are_too_short_or_only_partly_meant(tmp_path):
     assert (record.id, record.label, record.begin, record.end) == ("long.mp4@0.5-1.5", 0, 0.5, 1.5)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["frames"] == 30 and manifest["codecs"] == {"h264": 1} and manifest["frame_sizes"] == {"160x64": 1}
+
+
+def test_the_manifest_tells_how_media_of_any_source_were_encoded(images, tmp_path):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "a.mp4").write_bytes(barcode_video(4))
+    told, smaller = [], Rules(Encoding(short_side=16, gop=2))
+    for kind, place in (("images", images), ("videos", tmp_path / "v")):
+        shards_of = tmp_path / f"shards of {kind}"
+        prepare_array_records(a_stream(kind, place), shards_of, 1)
+        prepare_array_records(a_stream("array_record", shards_of), tmp_path / f"small {kind}", 1, rules=smaller)
+        told.append(json.loads((tmp_path / f"small {kind}" / "manifest.json").read_text())["encoding"])
+    assert told[0] == {"codec": "jpeg", "quality": 95, "short_side": 16, "gop": 2}
+    assert told[1] == {"codec": "h264", "crf": 18, "short_side": 16, "gop": 2}
+
+
+def test_a_kill_while_duplicates_are_taken_out_of_a_shard(images, tmp_path, monkeypatch):
+    """The shard is new, but its verdicts are still the old: it is written anew."""
+    real = shards._write_rows
+
+    def killed(path, rows):
+        if any(row["verdict"] == "duplicate" for row in rows):
+            raise KeyboardInterrupt
+        real(path, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "_write_rows", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_array_records(a_stream("images", images), tmp_path / "out", 2)
+    finished = [shards.finished_rows(path) for path in sorted((tmp_path / ".out.partial").glob("*.array_record"))]
+    assert finished[0] is not None and finished[1] is None
+    prepare_array_records(a_stream("images", images), tmp_path / "out", 2)
+    prepare_array_records(a_stream("images", images), tmp_path / "whole", 2)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole") and len(contents(tmp_path / "out")) == 10
+
+
+def test_the_folder_that_one_is_in_is_no_output(images, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    for output in (Path("."), tmp_path / "out"):
+        with pytest.raises(DataError, match="the output is the folder that you are in, which cannot be replaced"):
+            prepare_array_records(a_stream("images", images), output, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out"]
+
+
+def test_no_more_workers_start_than_there_are_shards(images, tmp_path, monkeypatch):
+    process, started = type(multiprocessing.get_context("spawn")).Process, []
+    real = process.start
+    monkeypatch.setattr(process, "start", lambda self: (started.append(self), real(self)))
+    prepare_array_records(a_stream("images", images), tmp_path / "out", 2, workers=5)
+    assert len(started) == 2
 
 
 def test_an_encoding_that_cannot_work_is_refused():

@@ -117,6 +117,16 @@ def test_a_damaged_shard_is_named_and_a_damaged_record_is_a_bad_one(tmp_path):
         open_source(a_stream("array_record", tmp_path))
 
 
+@pytest.mark.parametrize("content", ['{"fingerprint": ', '{"records": 1}', "[]"])
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    writer = ArrayRecordWriter(str(tmp_path / "a.array_record"), "group_size:1")
+    writer.write(pack(Record("a", "image", b"x")))
+    writer.close()
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest\.json is damaged, or not of `tokjax prepare`; copy or prepare the shards"):
+        open_source(a_stream("array_record", tmp_path)).fingerprint()
+
+
 def test_packed_records_come_back_and_other_bytes_are_refused():
     record = Record("dir/\u00e9 1.mp4", "video", bytes(range(256)))
     assert unpack(pack(record)) == record

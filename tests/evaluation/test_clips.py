@@ -99,9 +99,26 @@ def test_no_usable_file(tmp_path):
         (np.full((1, 4, 4, 3), 255.0, np.float32), "holds floats from 255 to 255, but float pixels lie in -1..1"),
         (np.zeros((4, 4, 3), np.float32), r"float32 \(4, 4, 3\); give uint8 or floats"),
         (np.zeros((1, 4, 4, 3), np.int64), "int64"),
+        (np.zeros((0, 4, 4, 3), np.uint8), r"holds no frames, its shape is \(0, 4, 4, 3\)"),
     ],
 )
 def test_arrays_that_are_refused(tmp_path, array, message):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(DataError, match=message):
         read_array(tmp_path / "a.npy")
+
+
+def test_arrays_of_one_shape_are_told_apart_by_what_they_hold(tmp_path):
+    prints = []
+    for level in (0, 1):
+        np.save(tmp_path / "a.npy", np.full((1, 4, 4, 3), level, np.uint8))
+        prints.append(files_of(tmp_path, "images").fingerprint())
+    assert prints[0] != prints[1]
+
+
+def test_hidden_files_are_no_samples_and_links_to_folders_are_followed(tmp_path):
+    for name in ("here/.cache/a.png", "here/.b.png", "here/d.png", "there/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "there")
+    assert files_of(tmp_path / "here", "images").ids == ["d.png", "link/c.png"]

@@ -48,3 +48,9 @@ def test_uint8_reconstructions_are_scored_like_equal_floats():
     floats, _ = Judge().frames(jnp.asarray(again / 127.5 - 1, jnp.float32), jnp.asarray(video))
     for name in ("psnr", "ssim"):
         np.testing.assert_allclose(whole[name], floats[name], rtol=1e-5)
+
+
+def test_psnr_is_always_known_since_examples_are_picked_by_it():
+    video = np.zeros((1, 2, 16, 16, 3), np.uint8)
+    scores, _ = Judge(("flicker",)).frames(jnp.zeros(video.shape), jnp.asarray(video))
+    assert {name: score.shape for name, score in scores.items()} == {"psnr": (1, 2), "flicker": (1, 1)}

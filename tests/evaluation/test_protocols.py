@@ -71,6 +71,8 @@ def test_a_shortage_is_said():
         ("adm-50k", [], ["presision"], "no metric 'presision'; did you mean 'precision'"),
         ("ucf-2048", [], ["recall"], "recall is of images, and ucf-2048 is of videos"),
         ("adm-50k", ["manifold=3"], [], "sets nothing of a protocol"),
+        ("adm-50k", ["frames=2"], [], "adm-50k is of images, which have one frame, not frames=2"),
+        ("vidtok", ["frame_rate=nan"], [], "frame_rate of a protocol is a number of frames per second, not nan"),
     ],
 )
 def test_what_is_refused(name, overrides, metrics, message):

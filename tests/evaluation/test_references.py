@@ -97,6 +97,8 @@ def test_what_is_refused(tmp_path, data, monkeypatch):
     refused(ValueError, "one is of another network", "width.npz", metrics=ALONE)
     np.savez(data / "floats.npz", arr_0=np.zeros((2, 16, 16, 3)))
     refused(DataError, r"its arr_0 is float64 \(2, 16, 16, 3\), where images uint8", "floats.npz")
+    np.savez(data / "none.npz", arr_0=np.zeros((0, 16, 16, 3), np.uint8))
+    refused(DataError, r"its arr_0 is uint8 \(0, 16, 16, 3\), where images uint8", "none.npz")
     np.savez(data / "else.npz", x=np.zeros(3))
     refused(StatisticsError, "else.npz is no file of statistics that tokjax wrote", "else.npz")
     content = bytearray((data / "images.npz").read_bytes())

@@ -29,9 +29,10 @@ def test_the_grid_beside_samples_is_none(tmp_path):
     (tmp_path / found.ids[1]).unlink()
     with pytest.raises(DataError, match=r"samples.json lists samples/000001_class_0005.png, which is not there"):
         samples_in(tmp_path, "images")
-    (tmp_path / "samples.json").write_text(json.dumps([1]))
-    with pytest.raises(DataError, match="is no list that `tokjax generate` wrote"):
-        samples_in(tmp_path, "images")
+    for content in ([1], {"samples": [{"file": 1}]}):
+        (tmp_path / "samples.json").write_text(json.dumps(content))
+        with pytest.raises(DataError, match="is no list that `tokjax generate` wrote"):
+            samples_in(tmp_path, "images")
 
 
 def test_folders_that_cannot_be_used(tmp_path):

@@ -40,7 +40,7 @@ def undisturbed(data, tmp_path_factory):
 
 
 def assert_same_end(workdir, undisturbed):
-    one, two = bits(workdir), bits(undisturbed)
+    one, two = bits(workdir, LAST), bits(undisturbed, LAST)
     assert one.keys() == two.keys() and any(name.startswith("ema/") for name in one)
     assert [name for name in one if one[name] != two[name]] == []
     ours, theirs = (

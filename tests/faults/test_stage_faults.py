@@ -58,7 +58,7 @@ def test_kill_9_at_a_border_and_in_the_second_stage(data, undisturbed, tmp_path)
     code, lines, errors = data.run(tmp_path)
     assert code == 0, errors
     assert lines[0].startswith(f"resuming at step {saved}: tiny staged, ") and lines[-1] == f"finished at step {LAST}"
-    one, two = bits(tmp_path), bits(undisturbed)
+    one, two = bits(tmp_path, LAST), bits(undisturbed, LAST)
     assert one.keys() == two.keys() and len(one) > 300
     assert [name for name in one if one[name] != two[name]] == []
     assert losses(tmp_path) == losses(undisturbed) and len(losses(undisturbed)) == LAST

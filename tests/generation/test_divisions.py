@@ -43,9 +43,13 @@ def test_the_numbers_that_would_do(family, changes, sizes, sentence):
     assert str(error.value) == f"config.mesh.{sentence}"
 
 
-def test_what_divides_is_accepted():
-    on("language_model", {"heads": 8, "grid": (1, 4, 5)}, tensor=2, context=4)
-    on("diffusion", {"heads": 8, "grid": (1, 8, 8)}, tensor=1, context=8)
+@pytest.mark.parametrize(
+    ("family", "grid", "tensor", "context"), [("language_model", (1, 4, 5), 2, 4), ("diffusion", (1, 8, 8), 1, 8)]
+)
+def test_all_heads_may_be_divided_and_no_further(family, grid, tensor, context):
+    on(family, {"heads": 8, "grid": grid}, tensor=tensor, context=context)
+    with pytest.raises(ConfigError, match=rf"tensor is {tensor + 1}, .* together with context {context}, the 8 heads"):
+        on(family, {"heads": 8, "grid": grid}, tensor=tensor + 1, context=context)
 
 
 def test_a_tokenizer_has_no_tensor_axis():

@@ -8,6 +8,7 @@ import pytest
 from tiny_generators import config_of, keys, model_of
 from tiny_tokenizer import tiny_tokenizer
 
+from tokjax.cli import main
 from tokjax.generation.filters import Drawing
 from tokjax.generation.generate import Request, _drawn, asks_what_was_never_trained, first_codes, generate
 from tokjax.generation.latent_sampling import Denoising
@@ -49,6 +50,22 @@ def test_latents_that_are_not_finite_are_no_pictures():
     broken.variables["params"]["network"] = network | {"final": final}
     with pytest.raises(ValueError, match="samples 0 to 1 have latents that are not finite"):
         list(generate(broken, tiny_tokenizer("kl"), Request([-1, -1], 0, 8, Denoising(steps="2"))))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fps", "0"], "--fps is 0; give 0.01 to 1000"),
+        (["--fps", "inf"], "--fps is inf; give 0.01 to 1000"),
+        (["--seed", str(2**64)], "--seed is 18446744073709551616; give a number from 0 to 4294967295"),
+        (["--given", "0"], "--given is 0; keep at least one frame"),
+        (["--classes", "3-1"], "--classes '3-1' is no list of classes"),
+        (["--count", "0"], "--count is 0; ask for at least one sample"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused_before_anything_is_loaded(words, message, tmp_path, capsys):
+    assert main(["generate", "no_model", "--tokenizer", "no_tokenizer", "-o", str(tmp_path / "out"), *words]) == 1
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

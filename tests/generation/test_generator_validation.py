@@ -23,7 +23,7 @@ class Listed(list):
 
 def judged(records, **changes):
     model, variables = model_of("language_model", **changes)
-    mesh = make_mesh({"data": -1, "fsdp": 1, "context": 1})
+    mesh = make_mesh({"data": -1})
     streams = {"held": {"batch": 8, "path": "here"}}
     return model, variables, validate_generator(model, variables, None, None, streams, mesh, lambda _: Listed(records))["held"]
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny_generators import model_of
+from tiny_generators import config_of, model_of
 
+from tokjax.config import ConfigError, validate
 from tokjax.generation.rotation import angles, grid_places, rotated
 
 
@@ -84,3 +85,10 @@ def test_labels_are_nothing_to_a_model_without_classes(mode):
     one, other = (model.apply(variables, ids, jnp.array([label]), method="logits")[0] for label in (-1, 7))
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(model.prefix(jnp.array([-1, 7])), [[0], [0]])
+
+
+def test_a_sequence_has_as_many_slots_as_it_needs_or_more():
+    for positions in (0, 12, 13):
+        validate(config_of("language_model", positions=positions))
+    with pytest.raises(ConfigError, match=r"config\.model\.positions is 11, but training needs 12"):
+        validate(config_of("language_model", positions=11))

@@ -74,7 +74,7 @@ def test_latents_are_scaled_and_scaled_back():
     np.testing.assert_allclose(model.apply(variables, scaled, method="unscaled"), latents, atol=1e-6)
 
 
-@pytest.mark.parametrize("text", ["x", "0", "ddim7777", "600,600", "10,", "ddim999", "1001"])
+@pytest.mark.parametrize("text", ["x", "0", "ddim7777", "600,600", "10,", "ddim999", "ddim10,20", "1001"])
 def test_steps_that_cannot_be_taken(text):
     with pytest.raises(ValueError, match="steps"):
         respaced(text)
@@ -102,3 +102,5 @@ def test_steps_and_channels_that_make_no_sense():
             sample_latents(model, variables, jnp.array([-1]), keys(1), Denoising(steps=steps))
     with pytest.raises(ValueError, match="guided_channels is -1"):
         Denoising(guided_channels=-1)
+    with pytest.raises(ValueError, match="guided_channels is 3, but the latents have 2"):
+        sample_latents(model, variables, jnp.array([-1]), keys(1), Denoising(guided_channels=3))

@@ -12,7 +12,8 @@ from tokjax.generation.filters import Drawing, nucleus, to_draw_from, top
 from tokjax.generation.language_model import LanguageModel
 from tokjax.generation.token_sampling import continued, sample_codes
 
-NAMES = ("unconditional", "class_nosos", "sos_first", "class_first_sos", "sos_dropped")
+GUIDED = ("sos_first", "class_first_sos")
+SAMPLED = ("unconditional", "class_nosos", *GUIDED)
 
 
 def model_of(arguments):
@@ -32,7 +33,7 @@ def model_of(arguments):
     )
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=(*SAMPLED, "sos_dropped"))
 def case(request, golden):
     """(what is expected, inputs, config, model, its variables)."""
     arrays, meta = omni_weights.read_golden(golden(f"omnitokenizer/lm_{request.param}.npz"))
@@ -75,32 +76,34 @@ def branches(model, given, guided):
     return ids.astype(jnp.int32), visible
 
 
+@pytest.mark.parametrize("case", SAMPLED, indirect=True)
 def test_greedy_samples(case):
     expected, given, config, model, variables = case
     keys = jax.random.split(jax.random.key(0), len(given["label"]))
-    if "greedy" in expected:
-        ids, visible = branches(model, given, guided=False)
-        if "prefix" in given:
-            ids = jnp.asarray(given["prefix"])
-        greedy = Drawing(temperature=config["temperature"], greedy=True)
-        ours = continued(model, variables, ids, visible, keys, greedy, expected["greedy"].shape[1])
-        np.testing.assert_array_equal(ours, expected["greedy"])
-    for grows in (False, True):
-        name = f"greedy_cfg_scale{int(grows)}"
-        if name not in expected:
-            continue
-        how = Drawing(config["temperature"], guidance=config["cfg_ratio"], guidance_grows=grows, greedy=True)
-        ours = continued(model, variables, *branches(model, given, guided=True), keys, how, expected[name].shape[1])
-        np.testing.assert_array_equal(ours, expected[name])
-        whole = sample_codes(model, variables, given["label"], keys, how)
-        np.testing.assert_array_equal(whole[:, : ours.shape[1]], np.clip(np.asarray(ours) - model.first_code, 0, model.codes - 1))
+    ids, visible = branches(model, given, guided=False)
+    if "prefix" in given:
+        ids = jnp.asarray(given["prefix"])
+    greedy = Drawing(temperature=config["temperature"], greedy=True)
+    ours = continued(model, variables, ids, visible, keys, greedy, expected["greedy"].shape[1])
+    np.testing.assert_array_equal(ours, expected["greedy"])
+
+
+@pytest.mark.parametrize("grows", [False, True])
+@pytest.mark.parametrize("case", GUIDED, indirect=True)
+def test_greedy_guided_samples(case, grows):
+    expected, given, config, model, variables = case
+    keys, wanted = jax.random.split(jax.random.key(0), len(given["label"])), expected[f"greedy_cfg_scale{int(grows)}"]
+    how = Drawing(config["temperature"], guidance=config["cfg_ratio"], guidance_grows=grows, greedy=True)
+    ours = continued(model, variables, *branches(model, given, guided=True), keys, how, wanted.shape[1])
+    np.testing.assert_array_equal(ours, wanted)
+    whole = sample_codes(model, variables, given["label"], keys, how)
+    np.testing.assert_array_equal(whole[:, : ours.shape[1]], np.clip(np.asarray(ours) - model.first_code, 0, model.codes - 1))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", GUIDED, indirect=True)
 def test_what_guided_samples_are_drawn_from(case):
     expected, given, config, model, variables = case
-    if "filtered_probs" not in expected:
-        return
     how = Drawing(config["temperature"], config["top_k"], config["top_p"], config["cfg_ratio"])
     ids, visible = branches(model, given, guided=True)
     memory, start = model.empty_memory(len(ids)), 0

@@ -2,11 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import jax
 import pytest
 
-from tokjax.training.device_time import peak_memory, read_use, recorded_use
+from tokjax.cli import main
+from tokjax.training.device_time import end_what_was_killed, peak_memory, read_use, recorded_use
 
 
 def test_a_block_is_recorded_as_it_starts_and_as_it_ends(tmp_path):
@@ -22,16 +24,46 @@ def test_a_block_is_recorded_as_it_starts_and_as_it_ends(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_hours_add_up_and_a_killed_start_counts_until_its_last_number(tmp_path):
+@pytest.fixture
+def killed(tmp_path):
+    """A workdir whose last start, on 2 devices, logged its last number an hour after it began, and was killed."""
     rows = [{"began": 0, "devices": 8}, {"ended": 1800, "peak_bytes": 5, "memory": "device"}, {"began": 7200, "devices": 2}]
     (tmp_path / "usage.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "metrics.jsonl").touch()
     os.utime(tmp_path / "metrics.jsonl", (0, 10_800))
-    assert read_use(tmp_path) == (pytest.approx(8 * 0.5 + 2 * 1), 5, "device")
-    with recorded_use(tmp_path, leader=True):
-        (tmp_path / "metrics.jsonl").touch()
-    hours, _, _ = read_use(tmp_path)
-    assert hours == pytest.approx(6, abs=0.01), "the pause between the kill and the next start is no use"
+    return tmp_path
+
+
+def test_hours_add_up_and_a_killed_start_counts_until_its_last_number(killed):
+    assert read_use(killed) == (pytest.approx(8 * 0.5 + 2 * 1), 5, "device")
+
+
+class Run:
+    """As tokjax.training.loop.Run, which writes the log anew as it opens it."""
+
+    def __init__(self, config, workdir, profile, accept_data_change):
+        (workdir / "metrics.jsonl").touch()
+
+    def train(self):
+        return 0
+
+
+def test_the_pause_between_a_kill_and_the_next_start_is_no_use(killed, monkeypatch):
+    monkeypatch.setattr("tokjax.training.loop.Run", Run)
+    config = Path(__file__).parents[1] / "tiny_experiment.py"
+    assert main(["train", "--config", str(config), "--workdir", str(killed)]) == 0
+    assert read_use(killed)[0] == pytest.approx(6, abs=0.01)
+
+
+def test_a_line_that_a_full_disk_cut_short_stops_no_later_start(killed):
+    with (killed / "usage.jsonl").open("a") as file:
+        file.write('{"ended": 108')
+    assert read_use(killed)[0] == pytest.approx(6)
+    end_what_was_killed(killed)
+    with recorded_use(killed, leader=True):
+        pass
+    rows = [json.loads(line) for line in (killed / "usage.jsonl").read_text().splitlines()]
+    assert rows[3] == {"ended": 10_800} and len(rows) == 6
 
 
 def test_a_run_that_never_started_used_nothing(tmp_path):

@@ -85,6 +85,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     if min(args.batches, args.repeats) < 1 or min(workers) < 0 or (args.step_seconds or 1) < 0:
         raise ConfigError("--batches and --repeats must be at least 1, and --workers and --step-seconds 0 or more")
     streams = {name: one for name, one in _streams(args, args.batch)["train"].items() if one["weight"] > 0}
+    if not streams:
+        raise ConfigError("config.data.train has no stream to draw from; add one with tokjax.config.stream")
     with tqdm(total=args.repeats * (1 + len(workers)), desc="benchmark", disable=None) as bar:
         rows = measure(streams, workers, batches=args.batches, repeats=args.repeats, progress=bar.update)
     if args.step_seconds:

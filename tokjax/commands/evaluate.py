@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from tokjax.errors import ConfigError
 
     if args.compare:
-        if args.model or args.generated or args.data or args.reference or args.protocol:
+        others = (args.model, args.generated, args.data, args.reference, args.protocol, args.step, args.cache)
+        if any(one is not None for one in others) or args.set or args.metrics or args.weights:
             raise ConfigError("--compare takes folders of finished evaluations and --output; leave the rest out")
         return _compare(args)
     if args.model is None and args.generated is None:
@@ -88,10 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _output(args: argparse.Namespace) -> Path:
-    """A place that cannot be written is found out before the work."""
-    output = args.output or (args.generated or args.model) / "evaluation"
-    output.mkdir(parents=True, exist_ok=True)
-    return output
+    return args.output or (args.generated or args.model) / "evaluation"
 
 
 def _check_generated(args: argparse.Namespace) -> None:
@@ -138,7 +136,7 @@ def _own_streams(args: argparse.Namespace) -> tuple:
     streams = streams_in(args.data, tokenizer.config) if args.data else tokenizer.config.data.validation.to_dict()
     if not streams:
         raise DataError(f"the config of {args.model} has no validation streams; say what to score on with --data DIR")
-    _output(args)
+    _output(args).mkdir(parents=True, exist_ok=True)  # a place that cannot be written is found out before the work
     began = time.monotonic()
     mesh = make_mesh({"data": -1, "fsdp": 1, "context": 1})
     with _bar() as bar:

@@ -53,12 +53,16 @@ def run(args: argparse.Namespace) -> int:
     import tokjax
     from tokjax.conversion.package import digest
     from tokjax.data.folders import new_folder
+    from tokjax.errors import require
     from tokjax.generation.album import write_album
     from tokjax.generation.generate import Request, asks_what_was_never_trained, generate
     from tokjax.generation.package import load_generator
 
-    model, tokenizer = load_generator(args.model), tokjax.load(args.tokenizer)
+    require(0.01 <= args.fps <= 1000, f"--fps is {args.fps:g}; give 0.01 to 1000 frames per second")
+    require(0 <= args.seed < 2**32, f"--seed is {args.seed}; give a number from 0 to {2**32 - 1}")
+    require(args.given >= 1, f"--given is {args.given}; keep at least one frame")
     labels = _labels(args.classes, args.count)
+    model, tokenizer = load_generator(args.model), tokjax.load(args.tokenizer)
     how = _how(args, model)
     given = _first_frames(args.first_frames, args.given) if args.first_frames else None
     request = Request(labels, args.seed, args.batch, how, given)
@@ -116,7 +120,7 @@ def _first_frames(path: Path, count: int):
     from tokjax.conversion.media import Media
     from tokjax.errors import ConfigError
 
-    frames = list(itertools.islice(Media(path), max(count, 0)))
-    if len(frames) < max(count, 1):
+    frames = list(itertools.islice(Media(path), count))
+    if len(frames) < count:
         raise ConfigError(f"{path} has {len(frames)} frames, but --given asks for {count}")
     return np.stack(frames)[None]

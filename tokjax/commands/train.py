@@ -53,7 +53,7 @@ def _train(config: object, args: argparse.Namespace) -> int:
         jax.distributed.initialize(args.coordinator, args.processes, args.process_id)
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute() / "compilations"))
-    from tokjax.training.device_time import recorded_use
+    from tokjax.training.device_time import end_what_was_killed, recorded_use
     from tokjax.training.ending import recorded_end
     from tokjax.training.loop import Run
     from tokjax.training.workdir import lock_workdir
@@ -61,6 +61,8 @@ def _train(config: object, args: argparse.Namespace) -> int:
     args.workdir.mkdir(parents=True, exist_ok=True)
     leader = jax.process_index() == 0
     with lock_workdir(args.workdir) if leader else contextlib.nullcontext(), recorded_end(args.workdir, leader) as note:
+        if leader:
+            end_what_was_killed(args.workdir)
         run = Run(config, args.workdir, args.profile, args.accept_data_change)
         with recorded_use(args.workdir, leader):
             return note(run.train())

@@ -14,6 +14,7 @@ from tokjax.conversion.converted import require_new
 from tokjax.conversion.generators import from_torch, to_torch
 from tokjax.errors import ConfigError
 from tokjax.generation.families import build
+from tokjax.generation.latent_diffusion import PUBLISHED_SCALE
 from tokjax.generation.package import TokenModel, load_generator, write_generator
 
 
@@ -38,10 +39,7 @@ def convert_generator(checkpoint: Path, output: Path, like: ConfigDict) -> Token
 
 
 def to_torch_file(directory: Path, output: Path) -> int:
-    """Writes a model as .ckpt or .safetensors, with the original's names and shapes; of diffusion as the table `ema`.
-
-    Returns:
-      How many tensors.
+    """Writes a model as .ckpt (of diffusion as the table `ema`) or .safetensors, as published; returns how many tensors.
 
     Raises:
       CheckpointError, ConfigError, PackageError.
@@ -62,7 +60,7 @@ def _require_published(config: ConfigDict) -> None:
         fits = model.mode == model.block == "published"
     else:
         found = f"prediction={model.prediction!r}, learned_range={model.learned_range} and scaling={model.scaling}"
-        wanted = "prediction='noise', learned_range=True and scaling=0.18215"
+        wanted = f"prediction='noise', learned_range=True and a scaling above 0, as {PUBLISHED_SCALE}"
         fits = model.prediction == "noise" and model.learned_range and model.scaling > 0
     if not fits:
         raise ConfigError(f"the original {model.family} is one with {wanted}; this model has {found}")

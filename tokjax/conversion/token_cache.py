@@ -11,13 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from tokjax.conversion.package import digest
 from tokjax.data.clips import read_clip
 from tokjax.data.folders import resumable_folder, write_whole
 from tokjax.data.records import BadRecord, DataError, Record, pack
+from tokjax.data.shards import new_shard
 from tokjax.data.sources import MANIFEST, Source, open_source
 from tokjax.data.tokens import ABOUT, About, token_record
 from tokjax.models.tokenizer import Tokenizer
@@ -71,7 +71,7 @@ def encode_data(tokenizer: Tokenizer, stream: Mapping[str, Any], output: Path, s
 
     Raises:
       DataError: nothing to encode, more shards than records, or an output that exists.
-      ValueError: clips that the tokenizer cannot encode.
+      ValueError: clips that the tokenizer cannot encode. OSError: as of a full disk; the same call goes on.
     """
     source = open_source(dict(stream))
     if not 1 <= shards <= len(source):
@@ -99,16 +99,14 @@ def _shard(tokenizer: Tokenizer, source: Source, stream: Mapping[str, Any], indi
     if noted.is_file():
         bar.update(len(indices))
         return Sums(**json.loads(noted.read_text()))
-    sums, partial = Sums(), path.with_name(f".{path.name}.writing")
-    writer = ArrayRecordWriter(str(partial), "group_size:1")  # each record can be read without its neighbours
-    for records, clips in _batches(source, stream, indices, bar):
-        for record, tokens in zip(records, _encoded(tokenizer, clips, stream["batch"]), strict=True):
-            if tokens.dtype.kind == "f" and not np.isfinite(tokens).all():
-                raise DataError(f"the latents of {record.id} are not finite; this tokenizer cannot encode it")
-            sums.add(tokens, record.label)
-            writer.write(pack(token_record(record.id, tokens, record.label)))
-    writer.close()
-    partial.replace(path)
+    sums = Sums()
+    with new_shard(path, "group_size:1") as write:  # each record can be read without its neighbours
+        for records, clips in _batches(source, stream, indices, bar):
+            for record, tokens in zip(records, _encoded(tokenizer, clips, stream["batch"]), strict=True):
+                if tokens.dtype.kind == "f" and not np.isfinite(tokens).all():
+                    raise DataError(f"the latents of {record.id} are not finite; this tokenizer cannot encode it")
+                sums.add(tokens, record.label)
+                write(pack(token_record(record.id, tokens, record.label)))
     write_whole(noted, json.dumps(dataclasses.asdict(sums)))
     return sums
 

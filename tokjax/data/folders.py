@@ -21,7 +21,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     """A temporary folder beside `output` that takes its name when the block ends well, and is removed when it does not.
 
     Raises:
-      DataError: `output` is there already and not an empty folder.
+      DataError: `output` is there already and not an empty folder, or is the current folder.
     """
     partial = _partial(output)
     shutil.rmtree(partial, ignore_errors=True)
@@ -40,7 +40,7 @@ def resumable_folder(output: Path, plan: dict[str, Any]) -> Iterator[Path]:
     A DataError, which the same start would raise again, leaves nothing.
 
     Raises:
-      DataError: `output` is there already and not an empty folder, or another process is writing it.
+      DataError: `output` is there already and not an empty folder, or is the current folder, or another process is writing it.
     """
     partial = _partial(output)
     partial.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,8 @@ def resumable_folder(output: Path, plan: dict[str, Any]) -> Iterator[Path]:
 def _partial(output: Path) -> Path:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output} already exists and is not empty; choose another --output or remove it")
+    if output.exists() and output.samefile(Path()):
+        raise DataError(f"the output is the folder that you are in, which cannot be replaced; name a folder in {output}")
     return output.with_name(f".{output.name}.partial")
 
 

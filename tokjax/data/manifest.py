@@ -35,6 +35,7 @@ def manifest(
       frequent with their counts; codecs; frames and seconds in all; verdicts, counted; classes; shards; source; what made it.
     """
     kept = [row for row in rows if row["verdict"] == KEPT]
+    codecs = Counter(row["codec"] for row in kept)
     digest = hashlib.sha256()
     for row in kept:
         digest.update(f"{row['id']}\0{row['label']}\0{row['digest']}\n".encode(errors="surrogateescape"))
@@ -43,8 +44,8 @@ def manifest(
         "made by": f"tokjax {version}",
         "records": len(kept),
         "fingerprint": digest.hexdigest(),
-        "encoding": _encoding(rules, str(stream["kind"])),
-        "codecs": dict(Counter(row["codec"] for row in kept).most_common()),
+        "encoding": _encoding(rules, codecs),
+        "codecs": dict(codecs.most_common()),
         "frame_sizes": dict(Counter(f"{row['width']}x{row['height']}" for row in kept).most_common(MOST_SIZES)),
         "frames": sum(row["frames"] for row in kept),
         "seconds": round(sum(row["seconds"] for row in kept), 3),
@@ -57,9 +58,10 @@ def manifest(
     }
 
 
-def _encoding(rules: Rules, kind: str) -> Any:
+def _encoding(rules: Rules, codecs: Counter[str]) -> Any:
+    """Every video is encoded again, so where none is in H.264 there are images."""
     encoding = rules.encoding
     if not encoding:
         return "original bytes"
-    quality = {"codec": "jpeg", "quality": JPEG_QUALITY} if kind == "images" else {"codec": "h264", "crf": CRF}
+    quality = {"codec": "h264", "crf": CRF} if "h264" in codecs else {"codec": "jpeg", "quality": JPEG_QUALITY}
     return quality | {"short_side": encoding.short_side, "gop": encoding.gop}

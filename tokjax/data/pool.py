@@ -37,6 +37,7 @@ def write_shards(tasks: Sequence[Task], rules: Rules, workers: int, progress: Ca
         for source, path in tasks:
             write_shard(source, path, rules, lambda: progress(1))
         return
+    workers = min(workers, len(tasks))
     context = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
     waiting, reports = context.Queue(), context.Queue()
     for task in [*tasks, *[None] * workers]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tokjax.data.containers import reading
+from tokjax.data.containers import reading, video_stream
 from tokjax.data.pipeline import training_batches
 from tokjax.data.records import BadRecord, DataError, Record
 from tokjax.data.sources import OpenOnce, Source
@@ -108,8 +108,7 @@ def bare_decode(record: Record, frames: int, rng: np.random.Generator) -> np.nda
         with Image.open(io.BytesIO(record.media)) as image:
             return np.asarray(image.convert("RGB"))[None]
     with reading(record.media) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
+        stream = video_stream(container)
         start = int(rng.integers(max(1, stream.frames - frames + 1)))
         stamp = round(start / stream.average_rate / stream.time_base) + (stream.start_time or 0)
         container.seek(stamp, stream=stream)

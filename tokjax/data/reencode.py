@@ -16,7 +16,7 @@ from tokjax.data.containers import reading, timeline
 from tokjax.data.decode import add_h264, frames_in_order
 from tokjax.data.images import decode_image
 from tokjax.data.records import BadRecord, DataError, Record
-from tokjax.data.transforms import resize
+from tokjax.data.transforms import resize, with_short_side
 
 CRF, JPEG_QUALITY = 18, 95
 _TICKS = 90_000  # a second, the clock of MPEG
@@ -67,10 +67,9 @@ def _image(media: bytes, short_side: int) -> bytes:
 
 def _size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """Never larger than it is."""
-    shorter = min(height, width)
-    if not short_side or shorter <= short_side:
+    if not short_side or min(height, width) <= short_side:
         return height, width
-    return (short_side, int(short_side * width / height)) if height <= width else (int(short_side * height / width), short_side)
+    return with_short_side(height, width, short_side)
 
 
 def _video(record: Record, encoding: Encoding) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +44,38 @@ def write_shard(source: Source, path: Path, rules: Rules, tick: Callable[[], Non
     Raises:
       OSError: as of a full disk.
     """
-    partial, rows = path.with_name(f".{path.name}.writing"), []
-    writer = ArrayRecordWriter(str(partial), _OPTIONS)
-    try:
+    rows = []
+    with new_shard(path) as write:
         for index in range(len(source)):
             record, row = _judge(source, index, rules)
             if record is not None:
-                writer.write(pack(record))
+                write(pack(record))
             rows.append(row)
             tick()
+    _write_rows(path, rows)
+
+
+@contextlib.contextmanager
+def new_shard(path: Path, options: str = _OPTIONS) -> Iterator[Callable[[bytes], None]]:
+    """What adds a record to a file, which appears when the block ends well and all its records are on the disk.
+
+    Raises:
+      OSError: as of a full disk.
+    """
+    partial, count = path.with_name(f".{path.name}.writing"), 0
+    writer = ArrayRecordWriter(str(partial), options)
+
+    def write(packed: bytes) -> None:
+        nonlocal count
+        writer.write(packed)
+        count += 1
+
+    try:
+        yield write
     finally:
         _close(writer, partial)
-    _check_written(partial, sum(row["verdict"] == KEPT for row in rows))
+    _check_written(partial, count)
     partial.replace(path)
-    _write_rows(path, rows)
 
 
 def finished_rows(path: Path) -> list[dict[str, Any]] | None:
@@ -69,21 +88,13 @@ def finished_rows(path: Path) -> list[dict[str, Any]] | None:
 
 def leave_out(path: Path, rows: list[dict[str, Any]]) -> None:
     """Takes the records out of a finished shard whose verdict has become another than "kept" in `rows`."""
-    before, partial = finished_rows(path), path.with_name(f".{path.name}.writing")
+    before = finished_rows(path)
     still = [new["verdict"] == KEPT for old, new in zip(before, rows, strict=True) if old["verdict"] == KEPT]
-    reader = ArrayRecordReader(str(path))
-    writer = ArrayRecordWriter(str(partial), _OPTIONS)
-    try:
+    with contextlib.closing(ArrayRecordReader(str(path))) as reader, new_shard(path) as write:
         for position, keep in enumerate(still):
             if keep:
-                writer.write(reader.read([position])[0])
-    finally:
-        reader.close()
-        _close(writer, partial)
-    _check_written(partial, sum(still))
-    verdicts_path(path).unlink()  # a kill between here and the end lets the shard be written anew
-    partial.replace(path)
-    _write_rows(path, rows)
+                write(reader.read([position])[0])
+    _write_rows(path, rows)  # after a kill before this, the old verdicts count other records, so the shard is written anew
 
 
 def verdicts_path(path: Path) -> Path:

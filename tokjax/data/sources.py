@@ -159,14 +159,23 @@ class ShardSource:
         from etils import epath
 
         sizes = [(epath.Path(path).name, epath.Path(path).stat().length) for path in self.paths]
-        manifest = epath.Path(self.paths[0]).parent / MANIFEST
-        contents = json.loads(manifest.read_text(encoding="utf-8"))["fingerprint"] if manifest.exists() else ""
+        contents = _told_fingerprint(epath.Path(self.paths[0]).parent / MANIFEST)
         return _digest([*sizes, ("records", len(self)), *([(contents, 0)] if contents else [])])
 
     def size(self) -> int:
         from etils import epath
 
         return sum(epath.Path(path).stat().length for path in self.paths)
+
+
+def _told_fingerprint(manifest: Any) -> str:
+    """The fingerprint in a manifest, "" where there is none. Raises DataError for a damaged one."""
+    if not manifest.exists():
+        return ""
+    try:
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{manifest} is damaged, or not of `tokjax prepare`; copy or prepare the shards again") from error
 
 
 def _shards(pattern: str) -> list[str]:

@@ -44,8 +44,12 @@ def resize_short_side(clip: np.ndarray, side: int, how: str = "bilinear") -> np.
     height, width = clip.shape[1:3]
     if min(height, width) == side:
         return clip
-    size = (int(side * height / width), side) if width <= height else (side, int(side * width / height))
-    return resize(clip, *size, how)
+    return resize(clip, *with_short_side(height, width, side), how)
+
+
+def with_short_side(height: int, width: int, side: int) -> tuple[int, int]:
+    """The size whose shorter side is `side`, and the longer int(side * longer / shorter)."""
+    return (int(side * height / width), side) if width <= height else (side, int(side * width / height))
 
 
 def resize(clip: np.ndarray, height: int, width: int, how: str = "bilinear") -> np.ndarray:

@@ -7,13 +7,14 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from tokjax.data.decode import count_frames, read_image, read_video
+from tokjax.data.lists import files_below
 from tokjax.data.sources import DataError
 from tokjax.data.transforms import centre_crop
 from tokjax.evaluation.protocols import Protocol
@@ -34,9 +35,24 @@ class Files:
         return len(self.ids)
 
     def fingerprint(self) -> str:
-        """A sha256 over names and sizes."""
-        entries = (f"{name}\0{(self.root / name).stat().st_size}\n" for name in self.ids)
-        return hashlib.sha256("".join(entries).encode()).hexdigest()
+        """A sha256 over names and sizes; over the contents of arrays too, whose size is that of all arrays of a shape."""
+        total = hashlib.sha256()
+        for name in self.ids:
+            path = self.root / name
+            content = sha256_of(path) if path.suffix.lower() == ".npy" else ""
+            total.update(f"{name}\0{path.stat().st_size}{content}\n".encode(errors="surrogateescape"))
+        return total.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def names_below(root: Path, suffixes: Collection[str]) -> list[str]:
+    """The files below a folder whose names end so, hidden ones left out and links followed, in order."""
+    return sorted(name for name in files_below(root) if PurePosixPath(name).suffix.lower() in suffixes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +87,8 @@ def read_array(path: Path) -> np.ndarray:
         raise DataError(f"{path} is no array of frames: {error}") from error
     if array.ndim != 4 or array.shape[-1] != 3 or not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
         raise DataError(f"{path} holds {array.dtype} {array.shape}; give uint8 or floats [t,h,w,3]")
+    if not array.size:
+        raise DataError(f"{path} holds no frames, its shape is {array.shape}")
     if array.dtype == np.uint8:
         return array
     array = array.astype(np.float32)

@@ -127,7 +127,7 @@ def _gather(scores: Scores, name: str, batch: Judged, codebook_size: int | None,
     for row in rows:
         if not finite[row]:
             raise ValueError(f"stream {name!r}: the reconstruction of clip {ids[row]!r} holds values that are not finite")
-        scores.add_clip(ids[row], {metric: value[row] for metric, value in values.items()})
+        scores.add_clip(ids[row], video.shape[1], {metric: values[metric][row] for metric in judge.by_frame})
     if codebook_size is not None:
         scores.counts = scores.counts + _counted(indices, valid, codebook_size, name)
     _add_sets(scores, judge, original, reconstruction, valid)
@@ -160,7 +160,7 @@ def _keep_pictures(
     if scores.examples is None:
         wanted = {row: [] for row in rows[: PICTURES_PER_STREAM - len(scores.pictures)]}
     else:
-        quality = {row: float(values["psnr"][row].mean()) if "psnr" in values else 0.0 for row in rows}
+        quality = {row: float(values["psnr"][row].mean()) for row in rows}
         wanted = {row: roles for row in rows if (roles := scores.examples.wants(ids[row], quality[row]))}
     if not wanted:
         return

@@ -79,6 +79,8 @@ class Judge:
     def frames(self, reconstruction: jax.Array, video: jax.Array) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Scores float32 [b,t] by metric, and whether each clip's reconstruction is finite, bool [b].
 
+        PSNR is always among them, since the clips that a report shows are picked by it.
+
         Args:
           reconstruction: float -1..1, clipped here, or uint8 [b,t,h,w,3].
           video: uint8 [b,t,h,w,3], on the same devices.
@@ -88,9 +90,10 @@ class Judge:
                 raise ValueError(
                     f"{name} needs frames of at least {smallest_side(LPIPS[name])} pixels a side, not {video.shape[2:4]}"
                 )
-        scores, finite = _by_frame(tuple(name for name in self.by_frame if name in BY_FRAME), reconstruction, video)
+        names = dict.fromkeys(("psnr", *(name for name in self.by_frame if name in BY_FRAME)))
+        scores, finite = _by_frame(tuple(names), reconstruction, video)
         scores |= {name: self._lpips(name, reconstruction, video) for name in self.by_frame if name in LPIPS}
-        return {name: np.asarray(scores[name]) for name in self.by_frame}, np.asarray(finite)
+        return {name: np.asarray(one) for name, one in scores.items()}, np.asarray(finite)
 
     def _lpips(self, name: str, reconstruction: jax.Array, video: jax.Array) -> np.ndarray:
         """[b,t], of some frames of all clips at a time: the activations of the network are large."""

@@ -87,6 +87,8 @@ class Unfinished:
     """What one stream has gathered, saved now and then, so that an evaluation goes on where it was interrupted."""
 
     def __init__(self, path: Path, label: Label) -> None:
+        """A folder that cannot be made is found out now, before the work. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._label, self._saved = path, dict(label), time.monotonic()
 
     def restore(self, fresh: T) -> T:

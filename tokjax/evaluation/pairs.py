@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from tokjax.data.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, DataError
-from tokjax.evaluation.clips import Clips, Files, Footage, ahead, batched, opened, require_uint8
+from tokjax.evaluation.clips import Clips, Files, Footage, ahead, batched, names_below, opened, require_uint8
 from tokjax.evaluation.evaluator import Judged
 from tokjax.evaluation.protocols import Protocol, adjusted
 
@@ -28,17 +29,15 @@ def files_of(root: Path, media: str) -> Files:
     suffixes = (*(IMAGE_SUFFIXES if media == "images" else VIDEO_SUFFIXES), ".npy")
     if not root.is_dir():
         raise DataError(f"the folder {root} does not exist")
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    ids = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    ids = names_below(root, suffixes)
     if not ids:
         raise DataError(f"no {media} below {root}; looked for {' '.join(suffix[1:] for suffix in suffixes)}")
     return Files(root, ids, media.removesuffix("s"))
 
 
 def media_of(root: Path) -> str:
-    """What a folder holds: "videos" where there is a video or an array of several frames, else "images"."""
-    suffixes = {path.suffix.lower() for path in root.rglob("*")}
-    return "videos" if suffixes & {*VIDEO_SUFFIXES, ".npy"} and not suffixes & set(IMAGE_SUFFIXES) else "images"
+    """What a folder holds: "videos" where there are videos or arrays and no images, else "images"."""
+    return "videos" if names_below(root, (*VIDEO_SUFFIXES, ".npy")) and not names_below(root, IMAGE_SUFFIXES) else "images"
 
 
 def as_they_are(root: Path, overrides: Sequence[str] = (), metrics: Sequence[str] = ()) -> tuple[Protocol, dict[str, Any]]:
@@ -103,7 +102,7 @@ class Pairs:
         self._partners = partners(originals, reconstructions)
         self._clips = Clips(protocol, originals, 1, done)
         self._protocol, self._batch, self._place = protocol, batch, place
-        self._as_they_are = Clips(dataclasses.replace(protocol, frame_rate=0.0, clips=_kept(protocol)), reconstructions, 1, ())
+        self._as_they_are = Clips(dataclasses.replace(protocol, frame_rate=0.0, clips=_kept(protocol)), reconstructions, 1)
 
     def __iter__(self) -> Iterator[Judged]:
         """Raises DataError: a file that cannot be used, or a reconstruction of another size or length."""
@@ -134,17 +133,12 @@ class Pairs:
 
     def _reconstructions(self, name: str, partner: str) -> dict[str, np.ndarray]:
         """Clips by the mark that follows the file's name in their ids."""
-
-        def open_file() -> Footage:
-            return opened(self._others.root / partner, self._others.kind)
-
-        alike = _size(opened(self.source.root / name, self.source.kind)) == _size(open_file())
-        if alike:
-            footage = open_file()
-            rate = opened(self.source.root / name, self.source.kind).rate
-            clips = Clips(self._protocol, self._others, 1, ()).of(partner, lambda: dataclasses.replace(footage, rate=rate))
+        ours, size = _measured(opened(self.source.root / name, self.source.kind))
+        theirs, found = _measured(opened(self._others.root / partner, self._others.kind))
+        if found == size:
+            clips = Clips(self._protocol, self._others, 1).of(partner, lambda: dataclasses.replace(theirs, rate=ours.rate))
         else:
-            clips = self._as_they_are.of(partner, open_file)
+            clips = self._as_they_are.of(partner, lambda: theirs)
         return {id.removeprefix(partner): clip for id, clip in clips}
 
 
@@ -153,9 +147,11 @@ def _kept(protocol: Protocol) -> str:
     return "all" if protocol.clips == "all" else "first"
 
 
-def _size(footage: Footage) -> tuple[int, int, int]:
+def _measured(footage: Footage) -> tuple[Footage, tuple[int, int, int]]:
+    """The same, of which nothing is taken, and its size (t, h, w)."""
     first = next(footage.frames)
-    return footage.count, *first.shape[:2]
+    whole = dataclasses.replace(footage, frames=itertools.chain([first], footage.frames))
+    return whole, (footage.count, *first.shape[:2])
 
 
 def _halves(both: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tokjax.conversion.package import digest
 from tokjax.evaluation.clips import Clips, Files
 from tokjax.evaluation.context import environment
 from tokjax.evaluation.cost_of_clip import cost_of_clip
@@ -60,7 +59,7 @@ def evaluate_model(
     """
     run, devices = _Run(setup, originals_of(setup)), mesh.size
     timed = _Timed(tokenizer.on({"data": -1}) if devices > 1 else tokenizer, by_clip(mesh))
-    unfinished = run.unfinished(_digest_of(tokenizer))
+    unfinished = run.unfinished(digest(tokenizer))
     fresh = unfinished.restore(run.new_scores())
     clips = Clips(setup.protocol, run.source, batch_size(setup, devices), fresh.ids)
     quantizer = tokenizer.module.quantizer
@@ -200,12 +199,3 @@ LONGEST_CLIP = 32  # frames; a longer one is encoded in chunks where the model c
 def _chunk_frames(tokenizer: Tokenizer, frames: int) -> int | None:
     causal = str(getattr(tokenizer.module, "causality", "")).startswith("causal")
     return max(16, tokenizer.module.time_factor) if causal and frames > LONGEST_CLIP else None
-
-
-def _digest_of(tokenizer: Tokenizer) -> str:
-    """Names the model's weights and settings."""
-    total = hashlib.sha256(json.dumps(tokenizer.config.model.to_dict(), sort_keys=True, default=str).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tokenizer.variables):
-        total.update(jax.tree_util.keystr(path).encode())
-        total.update(np.ascontiguousarray(leaf).tobytes())
-    return total.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,21 @@ class Protocol:
 
 
 _VIDTOK = "VidTok's scripts/inference_evaluate.py; its FVD is not published as code, so both usual ones are given"
+_UCF = Protocol(
+    "ucf-2048",
+    "videos",
+    ("fvd_videogpt",),
+    task="generation",
+    frames=16,
+    clips="centre",
+    resolution=128,
+    resize="stretch",
+    interpolation="bicubic",
+    samples=2048,
+    reference_files=2048,
+    reference="UCF-101; papers differ in whether its test videos are among them",
+    source="OmniTokenizer's fvd_external.py at the 16 frames that most papers compare; its own numbers are of frames=17",
+)
 _PICTURES = ("psnr", "ssim", "lpips_vgg16")
 PROTOCOLS = {
     protocol.name: protocol
@@ -143,33 +159,12 @@ PROTOCOLS = {
             reference="ImageNet's training set",
             source="the evaluator of ADM, whose references are moments of all and 10,000 images for precision and recall",
         ),
-        Protocol(
-            "ucf-2048",
-            "videos",
-            ("fvd_videogpt",),
-            task="generation",
-            frames=16,
-            clips="centre",
-            resolution=128,
-            resize="stretch",
-            interpolation="bicubic",
-            samples=2048,
-            reference_files=2048,
-            reference="UCF-101; papers differ in whether its test videos are among them",
-            source="OmniTokenizer's fvd_external.py at the 16 frames that most papers compare; its own numbers are of frames=17",
-        ),
-        Protocol(
-            "k600-2048",
-            "videos",
-            ("fvd_videogpt",),
-            task="generation",
+        _UCF,
+        dataclasses.replace(
+            _UCF,
+            name="k600-2048",
             frames=17,
-            clips="centre",
             resolution=64,
-            resize="stretch",
-            interpolation="bicubic",
-            samples=2048,
-            reference_files=2048,
             reference="Kinetics-600's validation split; samples go on from the first 5 frames of its videos, and begin with them",
             source="OmniTokenizer's fvd_external.py",
         ),
@@ -262,6 +257,10 @@ def _check(protocol: Protocol) -> None:
     classes = [metric for metric in protocol.metrics if metric in ("inception_score", *MANIFOLD)]
     if classes and protocol.media != "images":
         raise ProtocolError(f"{classes[0]} is of images, and {protocol.name} is of {protocol.media}")
+    if protocol.media == "images" and protocol.frames != 1:
+        raise ProtocolError(f"{protocol.name} is of images, which have one frame, not frames={protocol.frames}")
+    if not math.isfinite(protocol.frame_rate):
+        raise ProtocolError(f"frame_rate of a protocol is a number of frames per second, not {protocol.frame_rate}")
     if min(protocol.frames, protocol.resolution, protocol.samples, protocol.jpeg, protocol.frame_rate) < 0 or protocol.jpeg > 100:
         raise ProtocolError(
             "frames, resolution, samples, frame_rate and jpeg of a protocol cannot be negative, nor jpeg above 100"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -13,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from tokjax.data.sources import DataError
-from tokjax.evaluation.clips import ahead, batched, fitted
+from tokjax.evaluation.clips import ahead, batched, fitted, sha256_of
 from tokjax.evaluation.frechet import Gaussian
 from tokjax.evaluation.protocols import Protocol
 
@@ -38,8 +37,8 @@ class Published:
         return [f"{number:09d}" for number in range(self.shape[0])] if self.shape else []
 
     def fingerprint(self) -> str:
-        """A sha256 over name and size."""
-        return hashlib.sha256(f"{self.path.name}\0{self.path.stat().st_size}".encode()).hexdigest()
+        """A sha256 over the file."""
+        return sha256_of(self.path)
 
 
 class PublishedClips:
@@ -108,6 +107,6 @@ def _header(file: IO[bytes]) -> tuple[int, ...]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
-    if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or fortran:
+    if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or fortran or not all(shape):
         raise ValueError(f"its arr_0 is {dtype} {shape}, where images uint8 [n,h,w,3] belong")
     return shape

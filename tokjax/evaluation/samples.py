@@ -12,7 +12,7 @@ import numpy as np
 
 from tokjax.data.lists import SUFFIXES
 from tokjax.data.sources import DataError
-from tokjax.evaluation.clips import Clips, Files, Footage, ahead, batched, opened
+from tokjax.evaluation.clips import Clips, Files, Footage, ahead, batched, names_below, opened
 from tokjax.evaluation.protocols import Protocol, protocols_of
 
 LIST = "samples.json"  # that `tokjax generate` writes beside its samples
@@ -59,8 +59,7 @@ def spread_files(files: Files, count: int) -> Files:
 
 def _found(folder: Path) -> list[str]:
     suffixes = {suffix for each in SUFFIXES.values() for suffix in each} | {".npy"}
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    return names_below(folder, suffixes)
 
 
 def _listed(folder: Path) -> list[str]:
@@ -74,7 +73,7 @@ def _listed(folder: Path) -> list[str]:
 def _list_in(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / LIST).read_text())
-        [row["file"] for row in content["samples"]]
+        [Path(row["file"]) for row in content["samples"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / LIST} is no list that `tokjax generate` wrote; remove it, or rename it") from error
     return content

@@ -27,6 +27,7 @@ class Scores:
     """Attributes:
     ids: of the clips, in order.
     frames: by metric, the scores [t] of each clip.
+    length: frames of all clips.
     counts: of codes, int64 [codebooks, size].
     sets: by metric, moments of the features of the reconstructions, and of the originals.
     inception_score: where it is asked for.
@@ -36,20 +37,18 @@ class Scores:
 
     ids: list[str] = dataclasses.field(default_factory=list)
     frames: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
+    length: int = 0
     counts: np.ndarray | int = 0
     sets: dict[str, tuple[Moments, Moments]] = dataclasses.field(default_factory=dict)
     inception_score: InceptionScore | None = None
     pictures: list[Picture] = dataclasses.field(default_factory=list)
     examples: Examples | None = None
 
-    def add_clip(self, id: str, values: Mapping[str, np.ndarray]) -> None:
+    def add_clip(self, id: str, length: int, values: Mapping[str, np.ndarray]) -> None:
         self.ids.append(id)
+        self.length += length
         for name, value in values.items():
             self.frames.setdefault(name, []).append(value.astype(np.float64))
-
-    def _count_frames(self) -> int:
-        """Flicker has a value less than its clip has frames."""
-        return max((sum(len(clip) + (name == "flicker") for clip in clips) for name, clips in self.frames.items()), default=0)
 
     def flattened(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All but the first pictures, as values for JSON and arrays, see tokjax.evaluation.kept_scores."""
@@ -57,6 +56,7 @@ class Scores:
         kept = self.examples.kept if self.examples else {}
         about = {
             "ids": self.ids,
+            "length": self.length,
             "metrics": list(self.frames),
             "counts": {name: one.count for name, one in sets.items()},
             "examples": {role: [psnr, picture.name] for role, (psnr, picture) in kept.items()},
@@ -80,7 +80,7 @@ class Scores:
         frames = {}
         for name in about["metrics"]:
             frames[name] = np.split(arrays[f"frames/{name}"], np.cumsum(arrays[f"lengths/{name}"])[:-1])
-        scores = Scores(list(about["ids"]), frames, arrays["codes"] if arrays["codes"].ndim else 0)
+        scores = Scores(list(about["ids"]), frames, about["length"], arrays["codes"] if arrays["codes"].ndim else 0)
         scores.sets = {name: (moments[f"{name}/fake"], moments[f"{name}/real"]) for name in self.sets}
         if self.inception_score is not None:
             self.inception_score.restore(arrays_below("inception_score", arrays))
@@ -94,7 +94,7 @@ class Scores:
 
     def summary(self, codebook_size: int | None) -> dict[str, Any]:
         """The stream's entry in results; values of metrics by frame are means over all frames of all clips."""
-        found: dict[str, Any] = {"clips": len(self.ids), "frames": self._count_frames()}
+        found: dict[str, Any] = {"clips": len(self.ids), "frames": self.length}
         found["sample_ids"] = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
         for name, clips in self.frames.items():
             if sum(map(len, clips)):  # flicker has no value for single frames

@@ -49,7 +49,7 @@ def generate(model: TokenModel, tokenizer: Tokenizer, request: Request) -> Itera
     _check(model, tokenizer, request)
     given = None if request.given is None else first_codes(model, tokenizer, request.given)
     shape = clip_of(tokenizer, model.module.grid)
-    mesh = make_mesh({"data": -1, "fsdp": 1, "context": 1})
+    mesh = make_mesh({"data": -1})
     spread, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
     variables = jax.device_put(dict(model.variables), everywhere)
     devices = jax.device_count()

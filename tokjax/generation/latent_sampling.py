@@ -63,10 +63,12 @@ def sample_latents(model: LatentDiffusion, variables: Any, labels: jax.Array, ke
       keys: [b], of each sample.
 
     Raises:
-      ValueError: steps that cannot be taken, or guidance of a model without classes.
+      ValueError: steps that cannot be taken, guidance of a model without classes, or of more channels than latents have.
     """
     if how.guidance != 1 and not model.classes:
         raise ValueError("guidance needs a model of classes; this one has none")
+    if how.guided_channels > model.network.channels:
+        raise ValueError(f"guided_channels is {how.guided_channels}, but the latents have {model.network.channels}; 0 guides all")
     if model.prediction == "flow" and not (how.steps.isdecimal() and int(how.steps)):
         raise ValueError(f"flow matching takes a number of steps, not {how.steps!r}")
     return _sampled(model, variables, labels, keys, how)

@@ -64,7 +64,7 @@ def make_schedule(respacing: str = "") -> Schedule:
 def respaced(respacing: str) -> np.ndarray:
     """The numbers of the steps that are taken, ascending."""
     text = respacing.removeprefix("ddim")
-    counts = [int(part) for part in text.split(",")] if re.fullmatch(r"\d+(,\d+)*", text) else []
+    counts = [int(part) for part in text.split(",")] if re.fullmatch(r"ddim\d+|\d+(,\d+)*", respacing) else []
     if respacing and (not counts or min(counts) < 1 or sum(counts) > STEPS):
         raise ValueError(
             f"{respacing!r} is no choice of {STEPS} steps; give a number as 250, numbers for equal parts as 10,15,20, or ddim50"

@@ -10,10 +10,10 @@ from tokjax.evaluation.page import page
 from tokjax.evaluation.plots import Points, line_plot
 from tokjax.sweep.clips import gallery_of
 from tokjax.sweep.columns import CODEBOOK, column_of, log_name, several_streams
-from tokjax.sweep.measured import code_versions, measured_rows, memory_kinds
+from tokjax.sweep.measured import MeasuredRow, code_versions, measured_rows, memory_kinds
 from tokjax.sweep.models_page import figures
 from tokjax.sweep.rows import PlannedRun, Sweep
-from tokjax.sweep.states import DONE, state_of
+from tokjax.sweep.states import DONE
 from tokjax.sweep.table import quality_by_row, table_of
 from tokjax.sweep.workdir import folder_of
 from tokjax.training.telemetry import read_metrics
@@ -29,7 +29,7 @@ def write_report(workdir: Path, sweep: Sweep, runs: Sequence[PlannedRun]) -> Tab
     for name, text in (("table.md", as_markdown(table)), ("table.tex", as_latex(table)), ("table.csv", as_csv(table))):
         write_atomically(workdir / name, text)
     plots = figures(quality_by_row(sweep, measured), [key for key in sweep.columns if key not in CODEBOOK])
-    done = _first_done(workdir, runs)
+    done = _first_done(workdir, runs, measured)
     streams = runs[0].config.data.validation.to_dict()
     parts = [html_part(table), plots, curves(workdir, sweep, runs), gallery_of(done, streams) if done else ""]
     write_atomically(workdir / "report.html", page(sweep.title, parts))
@@ -46,12 +46,13 @@ def _notes(workdir: Path, runs: Sequence[PlannedRun]) -> list[str]:
     return found
 
 
-def _first_done(workdir: Path, runs: Sequence[PlannedRun]) -> dict[str, Path]:
+def _first_done(workdir: Path, runs: Sequence[PlannedRun], measured: Sequence[MeasuredRow]) -> dict[str, Path]:
     """A finished workdir of each row that has one, that of its first seed."""
+    done = {id for row in measured for id, state in row.states.items() if state.name == DONE}
     found: dict[str, Path] = {}
     for run in runs:
-        if run.row not in found and state_of(workdir, run).name == DONE:
-            found[run.row] = folder_of(workdir, run)
+        if run.id in done:
+            found.setdefault(run.row, folder_of(workdir, run))
     return found
 
 

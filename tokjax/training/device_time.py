@@ -13,12 +13,13 @@ from typing import Any
 
 import jax
 
+from tokjax.training.workdir import write_atomically
+
 
 @contextlib.contextmanager
 def recorded_use(workdir: Path, leader: bool) -> Iterator[None]:
-    """Records the length of the block. A start before it that was killed is given the time of the last number it logged."""
+    """Records the length of the block. Starts before it have their ends by `end_what_was_killed`."""
     if leader:
-        _end_what_was_killed(workdir)
         _add(workdir, {"began": time.time(), "devices": jax.device_count(), "kind": jax.devices()[0].device_kind})
     try:
         yield
@@ -28,7 +29,9 @@ def recorded_use(workdir: Path, leader: bool) -> Iterator[None]:
             _add(workdir, {"ended": time.time(), "peak_bytes": peak, "memory": where})
 
 
-def _end_what_was_killed(workdir: Path) -> None:
+def end_what_was_killed(workdir: Path) -> None:
+    """Gives a start that was killed the time of the last number it logged. To be called before the log is opened again, which
+    writes it anew."""
     rows = _read(workdir)
     if rows and "began" in rows[-1]:
         _add(workdir, {"ended": _last_sign(workdir, rows[-1]["began"])})
@@ -41,12 +44,13 @@ def _last_sign(workdir: Path, began: float) -> float:
 
 def _read(workdir: Path) -> list[dict[str, Any]]:
     path = workdir / "usage.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def _add(workdir: Path, row: dict[str, Any]) -> None:
-    with (workdir / "usage.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    """Whole lines only, whatever a full disk or a kill has left."""
+    write_atomically(workdir / "usage.jsonl", "".join(json.dumps(one) + "\n" for one in [*_read(workdir), row]))
 
 
 def peak_memory() -> tuple[int, str]:

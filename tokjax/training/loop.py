@@ -207,8 +207,8 @@ class Run:
     def _keep_best(self, step: int, scalars: dict[str, float]) -> None:
         """The weights that a run begins with are not its best, whatever their score."""
         if step and self.best.consider(step, scalars):
+            self._save(step)  # the best before stays protected until here
             self.checkpoints.protected = step
-            self._save(step)
             self.best.write()
 
     def _save(self, step: int) -> None:
