@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from tokjax import cli
-from tokjax.conversion import media
+from tokjax.conversion import media, token_files
 
 
 def endless(path):
@@ -17,4 +17,5 @@ def endless(path):
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     media.read_video, media.count_frames = endless, lambda path: 10**6
+    token_files.PART_VALUES = 2**10  # so that the first part is soon written
     sys.exit(cli.main(sys.argv[1:]))
