@@ -1,5 +1,6 @@
 """Settings for every test: CPU, a persistent compilation cache, and where the golden numbers lie."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -27,6 +28,13 @@ def golden_files(pattern: str) -> list[Path]:
         if place and (found := sorted(Path(place).glob(pattern))):
             return found
     return []
+
+
+def pytest_collection_finish() -> None:
+    """Tracing makes many objects, and each search for garbage would visit all that tests have imported."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,14 @@ def _judged(config: ConfigDict) -> None:
     )
 
 
+def _mixed(config: ConfigDict) -> None:
+    """That transformer, on images and single frames of the videos."""
+    steps = config.training.steps
+    _codes(config)
+    _stills(config)
+    config.training.steps = steps
+
+
 def _generator(config: ConfigDict, family: str, **model: object) -> None:
     """A model of the tokens in the folder `cache`, which is not there yet, of images 16x16 by the tokenizer of tiny_tokenizer."""
     config.model = defaults(family).model
@@ -124,7 +132,7 @@ def _diffusion(config: ConfigDict) -> None:
 
 
 VARIANTS = {"joint": _joint, "judged": _judged, "stills": _stills, "wide": _wide, "staged": _staged, "codes": _codes}
-VARIANTS |= {"language": _language, "diffusion": _diffusion}
+VARIANTS |= {"mixed": _mixed, "language": _language, "diffusion": _diffusion}
 
 
 def config_in(data: Path, variant: str = "joint") -> ConfigDict:

@@ -22,8 +22,9 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """A hint that names the known key most like this one, or nothing."""
-    match = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    """A hint that names the known key most like this one, or nothing, as for a key that is known."""
+    known = list(known)
+    match = [] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 

@@ -7,6 +7,7 @@ from tokjax.config import stream
 from tokjax.errors import ConfigError
 from tokjax.training import loop
 from tokjax.training.best import Best
+from tokjax.training.saved_steps import finished_steps
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,8 @@ def test_a_run_keeps_its_best_checkpoint(tmp_path, monkeypatch):
         return result, pictures
 
     monkeypatch.setattr(loop, "validate_model", worse)
+    checkpoints, whole, write = tmp_path / "run" / "checkpoints", [], Best.write
+    monkeypatch.setattr(Best, "write", lambda best: (whole.append(best.step in finished_steps(checkpoints)), write(best)))
     (tmp_path / "run").mkdir()
     assert loop.Run(config, tmp_path / "run").train() == loop.FINISHED
     assert json.loads((tmp_path / "run" / "best.json").read_text()) == {
@@ -65,5 +68,5 @@ def test_a_run_keeps_its_best_checkpoint(tmp_path, monkeypatch):
         "metric": config.training.best_metric,
         "value": 25.0,
     }
-    saved = sorted(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdecimal())
-    assert saved == [2, 3]
+    assert finished_steps(checkpoints) == [2, 3]
+    assert whole == [True, True]  # a kill cannot leave the name of a checkpoint that is not there

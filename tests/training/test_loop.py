@@ -83,7 +83,7 @@ def test_tensorboard_has_the_scalars_and_the_held_out_clips_as_gifs(joint):
 def short(data, tmp_path_factory):
     """Six steps without validation, saved after three of them."""
     workdir = tmp_path_factory.mktemp("short")
-    config = config_in(data, "stills")
+    config = config_in(data, "mixed")
     config.training.steps = 6
     _, seen = train(config, workdir)
     return workdir, config, seen
@@ -117,7 +117,7 @@ def test_a_finished_run_has_nothing_left_to_do(short, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("key", "value", "there"),
-    [("optimizer.learning_rate", 0.25, "0.01"), ("model.blocks_per_level", 2, "1"), ("seed", 7, "0")],
+    [("optimizer.learning_rate", 0.25, "0.01"), ("model.temporal_depth", 2, "1"), ("seed", 7, "0")],
 )
 def test_another_config_in_the_workdir_is_refused(short, tmp_path, key, value, there):
     workdir, config = copied(short, tmp_path)

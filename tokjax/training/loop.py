@@ -207,7 +207,8 @@ class Run:
     def _keep_best(self, step: int, scalars: dict[str, float]) -> None:
         """The weights that a run begins with are not its best, whatever their score."""
         if step and self.best.consider(step, scalars):
-            self._save(step)  # the best before stays protected until here
+            self._save(step)
+            self.checkpoints.wait()  # a kill before this leaves the best before it, named and protected
             self.checkpoints.protected = step
             self.best.write()
 
