@@ -117,7 +117,7 @@ def _mixed(config: ConfigDict) -> None:
 
 def _generator(config: ConfigDict, family: str, **model: object) -> None:
     """A model of the tokens in the folder `cache`, which is not there yet, of images 16x16 by the tokenizer of tiny_tokenizer."""
-    config.model = defaults(family).model
+    config.model, config.mesh = (getattr(defaults(family), section) for section in ("model", "mesh"))
     config.model.update({"grid": (1, 8, 8), "width": 16, "depth": 2, "heads": 2, **model})
     config.data.train.tokens = stream("tokens", "cache", batch=4)
     config.optimizer.learning_rate = 1e-3

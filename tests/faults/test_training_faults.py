@@ -148,7 +148,7 @@ def test_worker_processes_do_not_change_the_run(data, undisturbed, tmp_path):
 
 FULL_DISK = """
 import resource, runpy
-resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))  # a limit on the size of a file stands in for it
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))  # a limit on the size of a file stands in for it
 runpy.run_module("tokjax.cli", run_name="__main__")
 """
 
